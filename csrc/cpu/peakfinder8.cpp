@@ -1,0 +1,327 @@
+#include "peakrt/peakfinder8.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <stdexcept>
+#include <string>
+
+#include "peakrt/moments.hpp"
+#include "simd.hpp"
+
+namespace peakrt {
+namespace {
+
+// The pixels of each bin in raster order, as one array and where each bin starts.
+struct PixelsByBin {
+  std::vector<std::int64_t> start;
+  std::vector<std::int32_t> pixel;
+};
+
+PixelsByBin sort_by_bin(const std::vector<std::uint16_t>& bin, int n_bins) {
+  PixelsByBin by_bin;
+  by_bin.start.assign(n_bins + 1, 0);
+  for (std::uint16_t b : bin)
+    if (b < n_bins) ++by_bin.start[b + 1];
+  std::partial_sum(by_bin.start.begin(), by_bin.start.end(), by_bin.start.begin());
+  by_bin.pixel.resize(by_bin.start[n_bins]);
+  std::vector<std::int64_t> next(by_bin.start.begin(), by_bin.start.end() - 1);
+  for (std::size_t i = 0; i < bin.size(); ++i)
+    if (bin[i] < n_bins) by_bin.pixel[next[bin[i]]++] = std::int32_t(i);
+  return by_bin;
+}
+
+// Keeps samples_per_bin pixels of each bin, evenly spaced along its raster order: the same every time.
+PixelsByBin thin_out(const PixelsByBin& all, int samples_per_bin) {
+  PixelsByBin some;
+  some.start.push_back(0);
+  for (std::size_t b = 0; b + 1 < all.start.size(); ++b) {
+    const std::int64_t n = all.start[b + 1] - all.start[b];
+    const std::int64_t keep = std::min<std::int64_t>(n, samples_per_bin);
+    for (std::int64_t k = 0; k < keep; ++k) some.pixel.push_back(all.pixel[all.start[b] + (2 * k + 1) * n / (2 * keep)]);
+    some.start.push_back(std::int64_t(some.pixel.size()));
+  }
+  return some;
+}
+
+void lay_out_groups(const PixelsByBin& by_bin, int n_bins, RadialPlan* plan) {
+  for (int first = 0; first < n_bins; first += kLanes) {
+    std::int64_t full = INT32_MAX, deep = 0;
+    for (int b = first; b < first + kLanes; ++b) {
+      const std::int64_t n = b < n_bins ? by_bin.start[b + 1] - by_bin.start[b] : 0;
+      full = std::min(full, n);
+      deep = std::max(deep, n);
+    }
+    plan->groups.push_back({std::int64_t(plan->order.size()), std::int32_t(full), std::int32_t(deep)});
+    for (std::int64_t row = 0; row < deep; ++row)
+      for (int b = first; b < first + kLanes; ++b) {
+        const bool there = b < n_bins && row < by_bin.start[b + 1] - by_bin.start[b];
+        plan->order.push_back(there ? by_bin.pixel[by_bin.start[b] + row] : -1);
+      }
+  }
+}
+
+// For each block of pixels in memory: their lowest bin, their span of bins, which are good.
+void summarise_blocks(RadialPlan* plan) {
+  const std::int64_t blocks = plan->shape.pixels() / kBlock;
+  plan->block_bin.assign(blocks, 0);
+  plan->block_good.assign(blocks, 0);
+  for (std::int64_t block = 0; block < blocks; ++block) {
+    int low = plan->n_bins, high = 0;
+    for (int i = 0; i < kBlock; ++i) {
+      const int b = plan->bin[block * kBlock + i];
+      if (b == plan->n_bins) continue;
+      low = std::min(low, b);
+      high = std::max(high, b);
+      plan->block_good[block] |= std::uint16_t(1u << i);
+    }
+    plan->block_bin[block] = std::uint16_t(low);
+    plan->block_span = std::max(plan->block_span, high - low);
+  }
+}
+
+// floor[b] = the least of threshold[b .. b + span], by doubling.
+void sliding_minimum(const std::vector<float>& threshold, int n, int span, std::vector<float>* floor) {
+  const int width = span + 1;
+  floor->assign(threshold.begin(), threshold.begin() + n + 1);
+  int covered = 1;
+  while (covered < width) {
+    const int step = std::min(covered, width - covered);
+    for (int b = 0; b + step < n; ++b) (*floor)[b] = std::min((*floor)[b], (*floor)[b + step]);
+    covered += step;
+  }
+}
+
+// Finds, measures and judges the groups of one ASIC; the state that outlives a group is the workspace's.
+template <class T>
+class AsicSearch {
+ public:
+  AsicSearch(const RadialPlan& plan, const Peakfinder8Options& options, const T* frame, const Asic& asic,
+             Peakfinder8Workspace& ws)
+      : plan_(plan), options_(options), frame_(frame), ws_(ws), panel_(asic.panel),
+        first_ss_(asic.panel * plan.shape.ss + asic.min_ss), first_fs_(asic.min_fs),
+        n_ss_(asic.end_ss - asic.min_ss), n_fs_(asic.end_fs - asic.min_fs) {}
+
+  void try_seed(std::int32_t pixel) {
+    const int ss = pixel / plan_.shape.fs - first_ss_, fs = pixel % plan_.shape.fs - first_fs_;
+    // The original never starts a group on the outermost pixels of an ASIC.
+    if (ss < 1 || fs < 1 || ss >= n_ss_ - 1 || fs >= n_fs_ - 1 || visited(pixel)) return;
+    grow(ss, fs);
+    if (n_ < options_.min_pixels || n_ > options_.max_pixels || std::fabs(sum_) < 1e-10) return;
+    const float com_fs = sum_fs_ / std::fabs(sum_), com_ss = sum_ss_ / std::fabs(sum_);
+    if (!inside(com_ss, com_fs)) return;
+    measure_ring(int(std::rint(com_ss)) - first_ss_, int(std::rint(com_fs)) - first_fs_);
+    measure_group();
+  }
+
+ private:
+  float value(std::int64_t pixel) const { return static_cast<float>(frame_[pixel]); }
+  std::int64_t index(int ss, int fs) const {
+    return std::int64_t(first_ss_ + ss) * plan_.shape.fs + first_fs_ + fs;
+  }
+  bool visited(std::int64_t pixel) const { return ws_.visited[pixel >> 6] >> (pixel & 63) & 1; }
+  bool inside(float com_ss, float com_fs) const {
+    return com_fs >= first_fs_ && com_fs <= first_fs_ + n_fs_ - 1 && com_ss >= first_ss_ &&
+           com_ss <= first_ss_ + n_ss_ - 1;
+  }
+
+  void visit_around(int at) {
+    static const int kFs[9] = {0, -1, 0, 1, -1, 1, -1, 0, 1}, kSs[9] = {0, -1, -1, -1, 0, 0, 1, 1, 1};
+    for (int k = 0; k < 9; ++k) {
+      const int ss = ws_.queue_ss[at] + kSs[k], fs = ws_.queue_fs[at] + kFs[k];
+      if (ss < 0 || fs < 0 || ss >= n_ss_ || fs >= n_fs_) continue;
+      const std::int64_t pixel = index(ss, fs);
+      const int bin = plan_.bin[pixel];
+      if (!(value(pixel) > ws_.threshold[bin]) || visited(pixel)) continue;
+      const float above = value(pixel) - ws_.offset[bin];
+      sum_ += above;
+      sum_fs_ += above * static_cast<float>(first_fs_ + fs);
+      sum_ss_ += above * static_cast<float>(first_ss_ + ss);
+      ws_.queue_ss[n_] = ss;
+      ws_.queue_fs[n_] = fs;
+      ws_.visited[pixel >> 6] |= std::uint64_t(1) << (pixel & 63);
+      if (n_ < options_.max_pixels) ws_.pixels[n_] = std::int32_t(pixel);
+      ++n_;
+    }
+  }
+
+  // Breadth first. The original also looks around the queue's entry one past its end, which an earlier group
+  // has left there; across ASICs this can join two groups, so the queue lives as long as the frame.
+  void grow(int ss, int fs) {
+    n_ = 0;
+    sum_ = sum_ss_ = sum_fs_ = 0;
+    ws_.queue_ss[0] = ss;
+    ws_.queue_fs[0] = fs;
+    int before;
+    do {
+      before = n_;
+      for (int at = 0; at <= n_; ++at) visit_around(at);
+    } while (n_ != before);
+  }
+
+  // Mean and scatter of the good pixels below threshold in a disc around the group.
+  void measure_ring(int com_ss, int com_fs) {
+    const int ring = 2 * options_.background_radius;
+    float sum = 0, squares = 0;
+    int n = 0;
+    highest_ = 0;
+    for (int d_ss = -ring; d_ss < ring; ++d_ss)
+      for (int d_fs = -ring; d_fs < ring; ++d_fs) {
+        const int ss = com_ss + d_ss, fs = com_fs + d_fs;
+        if (ss < 0 || fs < 0 || ss >= n_ss_ || fs >= n_fs_) continue;
+        if (d_ss * d_ss + d_fs * d_fs > ring * ring) continue;
+        const std::int64_t pixel = index(ss, fs);
+        const int bin = plan_.bin[pixel];
+        const float v = value(pixel);
+        if (bin == plan_.n_bins || !(v < ws_.threshold[bin])) continue;
+        ++n;
+        sum += v;
+        squares += v * v;
+        if (v > highest_) highest_ = v;
+      }
+    if (n == 0) {
+      const int bin = plan_.bin[index(com_ss, com_fs)];
+      background_ = bin == plan_.n_bins ? 0.f : ws_.offset[bin];
+      noise_ = 0.01f;
+      return;
+    }
+    background_ = sum / static_cast<float>(n);
+    const float variance = squares / static_cast<float>(n) - background_ * background_;
+    noise_ = variance >= 0 ? std::sqrt(variance) : 0.01f;
+  }
+
+  void measure_group() {
+    float total = 0, raw = 0, top = 0, raw_fs = 0, raw_ss = 0;
+    for (int k = 0; k < n_; ++k) {
+      const std::int32_t pixel = ws_.pixels[k];
+      const float v = value(pixel), above = v - background_;
+      total += above;
+      raw += v;
+      raw_fs += v * static_cast<float>(pixel % plan_.shape.fs);
+      raw_ss += v * static_cast<float>(pixel / plan_.shape.fs);
+      if (above > top) top = above;
+    }
+    if (std::fabs(raw) < 1e-10) return;
+    const float com_fs = raw_fs / std::fabs(raw), com_ss = raw_ss / std::fabs(raw);
+    const float snr = std::fabs(noise_) > 1e-10 ? total / noise_ : 0.f;
+    if (snr < options_.min_snr || top < highest_ - background_ || !inside(com_ss, com_fs)) return;
+    const std::int32_t panel_ss = panel_ * plan_.shape.ss;
+    Peak peak = {};
+    peak.panel = panel_;
+    peak.ss = com_ss - float(panel_ss);
+    peak.fs = com_fs;
+    peak.intensity = total;
+    peak.max = top;
+    peak.background = background_;
+    peak.noise = noise_;
+    peak.snr = snr;
+    peak.npix = n_;
+    describe(panel_ss, &peak);
+    ws_.peaks.push_back(peak);
+  }
+
+  // Brightest pixel, extent and moments: what the original does not give.
+  void describe(std::int32_t panel_ss, Peak* peak) const {
+    Moments moments;
+    peak->min_ss = peak->min_fs = INT32_MAX;
+    peak->max_ss = peak->max_fs = -1;
+    float brightest = -INFINITY;
+    const int origin_ss = ws_.pixels[0] / plan_.shape.fs - panel_ss, origin_fs = ws_.pixels[0] % plan_.shape.fs;
+    for (int k = 0; k < n_; ++k) {
+      const std::int32_t pixel = ws_.pixels[k];
+      const int ss = pixel / plan_.shape.fs - panel_ss, fs = pixel % plan_.shape.fs;
+      const float v = value(pixel);
+      moments.add(v - background_, float(ss - origin_ss), float(fs - origin_fs));
+      peak->min_ss = std::min(peak->min_ss, ss);
+      peak->max_ss = std::max(peak->max_ss, ss);
+      peak->min_fs = std::min(peak->min_fs, fs);
+      peak->max_fs = std::max(peak->max_fs, fs);
+      if (v > brightest) {
+        brightest = v;
+        peak->top_ss = ss;
+        peak->top_fs = fs;
+      }
+    }
+    moments.variances(&peak->var_ss, &peak->var_fs, &peak->cov);
+    peak->score = NAN;
+  }
+
+  const RadialPlan& plan_;
+  const Peakfinder8Options& options_;
+  const T* frame_;
+  Peakfinder8Workspace& ws_;
+  const std::int32_t panel_;
+  const int first_ss_, first_fs_, n_ss_, n_fs_;
+  int n_ = 0;
+  float sum_ = 0, sum_ss_ = 0, sum_fs_ = 0, background_ = 0, noise_ = 0, highest_ = 0;
+};
+
+}  // namespace
+
+RadialPlan::RadialPlan(Shape shape_, const std::uint8_t* mask, const float* radius, std::vector<Asic> asics_,
+                       int samples_per_bin)
+    : shape(shape_), asics(std::move(asics_)), sampled(samples_per_bin > 0), block_span(0) {
+  const std::int64_t n = shape.pixels();
+  if (n > INT32_MAX) throw std::invalid_argument("a frame may have at most 2^31 - 1 pixels");
+  float farthest = 0;
+  for (std::int64_t i = 0; i < n; ++i) {
+    if (!(radius[i] >= 0)) throw std::invalid_argument("radius must be finite and not negative");
+    farthest = std::max(farthest, radius[i]);
+  }
+  if (farthest > 60000) throw std::invalid_argument("radius is above 60000 pixels: are its units metres or micrometres?");
+  n_bins = int(std::ceil(farthest)) + 1;
+  bin.resize(n);
+  for (std::int64_t i = 0; i < n; ++i) bin[i] = std::uint16_t(mask[i] ? int(std::rint(radius[i])) : n_bins);
+  PixelsByBin by_bin = sort_by_bin(bin, n_bins);
+  if (sampled) {
+    by_bin = thin_out(by_bin, samples_per_bin);
+    summarise_blocks(this);
+  }
+  lay_out_groups(by_bin, n_bins, this);
+}
+
+Peakfinder8Workspace::Peakfinder8Workspace(const RadialPlan& plan, const Peakfinder8Options& options) {
+  const std::size_t bins = plan.groups.size() * kLanes + 1, n = plan.shape.pixels();
+  std::int64_t deepest = 0;
+  for (const BinGroup& group : plan.groups) deepest = std::max<std::int64_t>(deepest, group.deep);
+  threshold.resize(bins);
+  offset.resize(bins);
+  values.resize(deepest * kLanes);
+  foreground.resize(n);
+  visited.resize(n / 64 + 1);
+  queue_ss.resize(n + 1);
+  queue_fs.resize(n + 1);
+  pixels.resize(std::max(1, options.max_pixels));
+}
+
+void peakfinder8(const RadialPlan& plan, const Peakfinder8Options& options, Dtype dtype, const void* frame,
+                 Peakfinder8Workspace& ws) {
+  const SimdKernels& kernels = simd();
+  std::size_t n = kernels.radial(plan, options, dtype, frame, ws.values.data(), ws.threshold.data(),
+                                 ws.offset.data(), ws.foreground.data());
+  ws.threshold[plan.n_bins] = INFINITY;  // where the mask is bad nothing is above
+  if (plan.sampled) {
+    sliding_minimum(ws.threshold, plan.n_bins, plan.block_span, &ws.floor);
+    n = kernels.above(plan, dtype, frame, ws.threshold.data(), ws.floor.data(), ws.foreground.data());
+  } else {
+    std::sort(ws.foreground.begin(), ws.foreground.begin() + n);
+  }
+  ws.peaks.clear();
+  ws.queue_ss[0] = ws.queue_fs[0] = 0;
+  std::fill(ws.queue_ss.begin(), ws.queue_ss.begin() + std::min(n + 1, ws.queue_ss.size()), 0);
+  std::fill(ws.queue_fs.begin(), ws.queue_fs.begin() + std::min(n + 1, ws.queue_fs.size()), 0);
+  with_dtype(dtype, frame, [&](const auto* data) {
+    const auto begin = ws.foreground.begin(), end = begin + n;
+    for (const Asic& asic : plan.asics) {
+      AsicSearch search(plan, options, data, asic, ws);
+      for (int ss = asic.min_ss; ss < asic.end_ss; ++ss) {
+        const std::int64_t row = (std::int64_t(asic.panel) * plan.shape.ss + ss) * plan.shape.fs;
+        auto pixel = std::lower_bound(begin, end, row + asic.min_fs);
+        for (; pixel != end && *pixel < row + asic.end_fs; ++pixel) search.try_seed(*pixel);
+      }
+    }
+  });
+  for (std::size_t k = 0; k < n; ++k) ws.visited[ws.foreground[k] >> 6] = 0;
+}
+
+}  // namespace peakrt

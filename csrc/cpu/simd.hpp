@@ -1,0 +1,40 @@
+// The inner loops that are compiled once per instruction set; dispatch.cpp chooses at run time.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "peakrt/dtype.hpp"
+#include "peakrt/peakfinder8.hpp"
+
+namespace peakrt {
+
+// Bits of an extremum map: maximum or minimum along the row, along the column.
+enum Extremum : std::uint8_t { kRowMax = 1, kColMax = 2, kRowMin = 4, kColMin = 8 };
+
+struct SimdKernels {
+  // Sigma-clipped threshold and offset of every bin, bins padded to whole groups. Where the plan is not
+  // sampled, also lists the pixels above threshold (unsorted) and returns their number; else returns 0.
+  std::size_t (*radial)(const RadialPlan& plan, const Peakfinder8Options& options, Dtype dtype, const void* frame,
+                        float* values, float* threshold, float* offset, std::int32_t* foreground);
+  // Lists the pixels above threshold[bin] in raster order; floor[b] is the lowest threshold of the bins
+  // b .. b + block_span. Returns their number.
+  std::size_t (*above)(const RadialPlan& plan, Dtype dtype, const void* frame, const float* threshold,
+                       const float* floor, std::int32_t* foreground);
+  // Marks the extrema of one panel within +-rank, as psana's v3r3 defines them; scratch: 3 * n_fs ints.
+  void (*extrema)(Dtype dtype, const void* panel, const std::uint8_t* mask, int n_ss, int n_fs, int rank,
+                  std::uint8_t* bits);
+};
+
+namespace plain {
+extern const SimdKernels kernels;
+}
+namespace avx2 {
+extern const SimdKernels kernels;
+}
+namespace avx512 {
+extern const SimdKernels kernels;
+}
+
+const SimdKernels& simd();
+
+}  // namespace peakrt

@@ -1,0 +1,64 @@
+// peakfinder8: radial statistics, threshold, 8-connected groups, local background in a ring.
+// Barty et al., J. Appl. Cryst. 47 (2014) 1118; results equal those of ondamonitor 23.8.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "peakrt/dtype.hpp"
+#include "peakrt/peak.hpp"
+#include "peakrt/radial.hpp"
+
+namespace peakrt {
+
+struct Peakfinder8Options {
+  float adc_threshold, min_snr;
+  int min_pixels, max_pixels, background_radius;
+};
+
+// Neighbouring radial bins side by side, one in each of kLanes vector lanes.
+struct BinGroup {
+  std::int64_t first;      // where its pixel indices start in RadialPlan::order
+  std::int32_t full, deep;  // rows in which every lane has a pixel; rows in all
+};
+
+constexpr int kLanes = 32;  // bins in a group
+constexpr int kBlock = 16;  // pixels in a block of the threshold pass
+
+// What depends on geometry and mask alone; made once, read by every thread.
+struct RadialPlan {
+  Shape shape;
+  std::vector<Asic> asics;
+  int n_bins;
+  bool sampled;
+  std::vector<std::uint16_t> bin;       // of each pixel; n_bins where the mask is bad
+  std::vector<std::int32_t> order;      // pixel of each (group, row, lane); -1 is padding
+  std::vector<BinGroup> groups;
+  std::vector<std::uint16_t> block_bin, block_good;  // lowest bin and good bits of a block (sampled only)
+  int block_span;                                    // most bins that one block spans
+
+  // mask: 1 = good; radius: pixels, >= 0. samples_per_bin 0: every pixel counts.
+  RadialPlan(Shape shape, const std::uint8_t* mask, const float* radius, std::vector<Asic> asics,
+             int samples_per_bin);
+};
+
+// What one thread writes while it works on a frame.
+struct Peakfinder8Workspace {
+  std::vector<float> threshold, offset, floor, values;
+  std::vector<std::int32_t> foreground;
+  std::vector<std::uint64_t> visited;
+  std::vector<std::int32_t> queue_ss, queue_fs, pixels;
+  std::vector<Peak> peaks;
+
+  explicit Peakfinder8Workspace(const RadialPlan& plan, const Peakfinder8Options& options);
+};
+
+// Fills workspace.peaks, ASIC by ASIC, each in raster order of the first pixel found.
+void peakfinder8(const RadialPlan& plan, const Peakfinder8Options& options, Dtype dtype, const void* frame,
+                 Peakfinder8Workspace& workspace);
+
+// Which instruction set the run-time dispatch chose: "avx512", "avx2" or "plain".
+const char* instruction_set();
+// Forces one of them (for tests and benchmarks); throws std::invalid_argument if this CPU lacks it.
+void set_instruction_set(const char* name);
+
+}  // namespace peakrt

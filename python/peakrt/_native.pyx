@@ -1,0 +1,242 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""Bindings to csrc/; no algorithm lives here."""
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.string cimport memcpy
+from libcpp.vector cimport vector
+from cython.operator cimport dereference
+
+import numpy as np
+
+cdef extern from "peakrt/peak.hpp" namespace "peakrt" nogil:
+    cdef struct Peak:
+        int32_t panel
+        float ss, fs, intensity, max, background, noise, snr
+        int32_t npix, top_ss, top_fs, min_ss, max_ss, min_fs, max_fs
+        float var_ss, var_fs, cov, score
+    cdef struct Asic:
+        int32_t panel, min_ss, end_ss, min_fs, end_fs
+    cdef struct Shape:
+        int32_t panel, ss, fs
+
+cdef extern from "peakrt/dtype.hpp" namespace "peakrt" nogil:
+    cdef enum class Dtype(int):
+        u8, i8, u16, i16, u32, i32, u64, i64, f32, f64
+
+cdef extern from "peakrt/peakfinder8.hpp" namespace "peakrt" nogil:
+    cdef struct Peakfinder8Options:
+        float adc_threshold, min_snr
+        int min_pixels, max_pixels, background_radius
+    cdef cppclass RadialPlan:
+        int n_bins
+        vector[int32_t] order
+        RadialPlan(Shape, const uint8_t*, const float*, vector[Asic], int) except +
+    cdef cppclass Peakfinder8Workspace:
+        vector[Peak] peaks
+        vector[float] threshold, offset
+        Peakfinder8Workspace(const RadialPlan&, const Peakfinder8Options&) except +
+    void c_peakfinder8 "peakrt::peakfinder8"(
+        const RadialPlan&, const Peakfinder8Options&, Dtype, const void*, Peakfinder8Workspace&) except +
+    const char* c_instruction_set "peakrt::instruction_set"()
+    void c_set_instruction_set "peakrt::set_instruction_set"(const char*) except +
+
+cdef extern from "peakrt/v3r3.hpp" namespace "peakrt" nogil:
+    cdef struct V3r3Options:
+        int rank
+        float r0, dr, nsigm, npix_min, npix_max, amax_thr, atot_thr, son_min
+    void c_v3r3 "peakrt::v3r3"(
+        Shape, Dtype, const void*, const uint8_t*, const V3r3Options&, vector[Peak]*) except +
+
+cdef extern from "peakrt/components.hpp" namespace "peakrt" nogil:
+    int32_t c_label "peakrt::label"(Shape, const uint8_t*, int32_t*) except +
+    void c_measure "peakrt::measure"(
+        Shape, Dtype, const void*, const int32_t*, int32_t, const float*, const float*, const float*,
+        vector[Peak]*) except +
+
+cdef extern from "peakrt/photons.hpp" namespace "peakrt" nogil:
+    cdef struct Spot:
+        int32_t panel
+        float ss, fs, photons, sigma_along, sigma_across, cos_fs, sin_ss
+    cdef struct Readout:
+        float offset, gain, gain_spread, read_noise, low, high
+        int whole
+    void c_draw_spots "peakrt::draw_spots"(Shape, const Spot*, int64_t, float*)
+    void c_count_photons "peakrt::count_photons"(float*, int64_t, uint64_t)
+    void c_read_out "peakrt::read_out"(const float*, int64_t, const Readout&, uint64_t, uint64_t, float*)
+
+# The field names, in C order; peakrt.peaks builds the numpy dtype and a test compares the offsets.
+cdef Peak _probe
+PEAK_OFFSETS = {
+    "panel": <char*>&_probe.panel - <char*>&_probe, "ss": <char*>&_probe.ss - <char*>&_probe,
+    "fs": <char*>&_probe.fs - <char*>&_probe, "intensity": <char*>&_probe.intensity - <char*>&_probe,
+    "max": <char*>&_probe.max - <char*>&_probe, "background": <char*>&_probe.background - <char*>&_probe,
+    "noise": <char*>&_probe.noise - <char*>&_probe, "snr": <char*>&_probe.snr - <char*>&_probe,
+    "npix": <char*>&_probe.npix - <char*>&_probe, "top_ss": <char*>&_probe.top_ss - <char*>&_probe,
+    "top_fs": <char*>&_probe.top_fs - <char*>&_probe, "min_ss": <char*>&_probe.min_ss - <char*>&_probe,
+    "max_ss": <char*>&_probe.max_ss - <char*>&_probe, "min_fs": <char*>&_probe.min_fs - <char*>&_probe,
+    "max_fs": <char*>&_probe.max_fs - <char*>&_probe, "var_ss": <char*>&_probe.var_ss - <char*>&_probe,
+    "var_fs": <char*>&_probe.var_fs - <char*>&_probe, "cov": <char*>&_probe.cov - <char*>&_probe,
+    "score": <char*>&_probe.score - <char*>&_probe,
+}
+PEAK_SIZE = sizeof(Peak)
+SPOT_SIZE = sizeof(Spot)
+
+cdef dict _DTYPES = {
+    "u1": <int>Dtype.u8, "i1": <int>Dtype.i8, "u2": <int>Dtype.u16, "i2": <int>Dtype.i16,
+    "u4": <int>Dtype.u32, "i4": <int>Dtype.i32, "u8": <int>Dtype.u64, "i8": <int>Dtype.i64,
+    "f4": <int>Dtype.f32, "f8": <int>Dtype.f64,
+}
+
+
+cdef const void* _address(frame) except NULL:
+    """Address of a C-contiguous array of a type in _DTYPES; the caller keeps it alive."""
+    cdef size_t address = frame.__array_interface__["data"][0]
+    return <const void*>address
+
+
+cdef Dtype _dtype(frame) except *:
+    return <Dtype><int>_DTYPES[frame.dtype.str[1:]]
+
+
+cdef Shape _shape(frame):
+    cdef Shape shape
+    shape.panel, shape.ss, shape.fs = frame.shape
+    return shape
+
+
+cdef object _to_array(const vector[Peak]& peaks, dtype):
+    cdef size_t n = peaks.size(), address
+    out = np.empty(n, dtype)
+    if n:
+        address = out.__array_interface__["data"][0]
+        memcpy(<void*>address, peaks.data(), n * sizeof(Peak))
+    return out
+
+
+def instruction_set():
+    return c_instruction_set().decode()
+
+
+def set_instruction_set(name):
+    c_set_instruction_set(name.encode())
+
+
+cdef class Plan:
+    """RadialPlan: what peakfinder8 derives from mask, radius and ASICs."""
+    cdef RadialPlan* plan
+
+    def __cinit__(self, const uint8_t[:, :, ::1] mask, const float[:, :, ::1] radius,
+                  const int32_t[:, ::1] asics, int samples_per_bin):
+        cdef vector[Asic] rows
+        cdef Asic row
+        cdef Py_ssize_t i
+        cdef Shape shape
+        shape.panel = <int32_t>mask.shape[0]
+        shape.ss = <int32_t>mask.shape[1]
+        shape.fs = <int32_t>mask.shape[2]
+        for i in range(asics.shape[0]):
+            row.panel, row.min_ss, row.end_ss, row.min_fs, row.end_fs = asics[i]
+            rows.push_back(row)
+        self.plan = new RadialPlan(shape, &mask[0, 0, 0], &radius[0, 0, 0], rows, samples_per_bin)
+
+    def __dealloc__(self):
+        del self.plan
+
+
+cdef class Workspace:
+    """Peakfinder8Workspace of one thread, with the options it was made for."""
+    cdef Peakfinder8Workspace* workspace
+    cdef Peakfinder8Options options
+    cdef Plan plan
+
+    def __cinit__(self, Plan plan, float adc_threshold, float min_snr, int min_pixels, int max_pixels,
+                  int background_radius):
+        self.plan = plan
+        self.options.adc_threshold = adc_threshold
+        self.options.min_snr = min_snr
+        self.options.min_pixels = min_pixels
+        self.options.max_pixels = max_pixels
+        self.options.background_radius = background_radius
+        self.workspace = new Peakfinder8Workspace(dereference(plan.plan), self.options)
+
+    def __dealloc__(self):
+        del self.workspace
+
+    def find(self, frame, dtype):
+        cdef const void* data = _address(frame)
+        cdef Dtype kind = _dtype(frame)
+        with nogil:
+            c_peakfinder8(dereference(self.plan.plan), self.options, kind, data, dereference(self.workspace))
+        return _to_array(self.workspace.peaks, dtype)
+
+    def statistics(self):
+        """Threshold and offset of each radial bin, as the last frame gave them: two (n_bins,) float32."""
+        cdef int n = self.plan.plan.n_bins
+        threshold = np.empty(n, np.float32)
+        offset = np.empty(n, np.float32)
+        for b in range(n):
+            threshold[b] = self.workspace.threshold[b]
+            offset[b] = self.workspace.offset[b]
+        return threshold, offset
+
+
+def v3r3(frame, const uint8_t[:, :, ::1] mask, dtype, int rank, float r0, float dr, float nsigm, float npix_min,
+         float npix_max, float amax_thr, float atot_thr, float son_min):
+    cdef V3r3Options options = V3r3Options(rank, r0, dr, nsigm, npix_min, npix_max, amax_thr, atot_thr, son_min)
+    cdef vector[Peak] peaks
+    cdef const void* data = _address(frame)
+    cdef Dtype kind = _dtype(frame)
+    cdef Shape shape = _shape(frame)
+    with nogil:
+        c_v3r3(shape, kind, data, &mask[0, 0, 0], options, &peaks)
+    return _to_array(peaks, dtype)
+
+
+def label(const uint8_t[:, :, ::1] foreground, int32_t[:, :, ::1] labels):
+    cdef Shape shape
+    cdef int32_t n
+    shape.panel = <int32_t>foreground.shape[0]
+    shape.ss = <int32_t>foreground.shape[1]
+    shape.fs = <int32_t>foreground.shape[2]
+    with nogil:
+        n = c_label(shape, &foreground[0, 0, 0], &labels[0, 0, 0])
+    return n
+
+
+def measure(frame, const int32_t[:, :, ::1] labels, int32_t n, const float[:, :, ::1] background,
+            const float[:, :, ::1] variance, const float[:, :, ::1] score, dtype):
+    cdef vector[Peak] peaks
+    cdef const void* data = _address(frame)
+    cdef Dtype kind = _dtype(frame)
+    cdef Shape shape = _shape(frame)
+    cdef const float* scores = NULL
+    if score is not None:
+        scores = &score[0, 0, 0]
+    with nogil:
+        c_measure(shape, kind, data, &labels[0, 0, 0], n, &background[0, 0, 0], &variance[0, 0, 0], scores, &peaks)
+    return _to_array(peaks, dtype)
+
+
+def draw_spots(spots, float[:, :, ::1] expected):
+    cdef Shape shape
+    cdef size_t address = spots.__array_interface__["data"][0]
+    cdef int64_t n = len(spots)
+    shape.panel = <int32_t>expected.shape[0]
+    shape.ss = <int32_t>expected.shape[1]
+    shape.fs = <int32_t>expected.shape[2]
+    with nogil:
+        c_draw_spots(shape, <const Spot*>address, n, &expected[0, 0, 0])
+
+
+def count_photons(float[:, :, ::1] photons, uint64_t seed):
+    cdef int64_t n = photons.shape[0] * photons.shape[1] * photons.shape[2]
+    with nogil:
+        c_count_photons(&photons[0, 0, 0], n, seed)
+
+
+def read_out(const float[:, :, ::1] photons, float[:, :, ::1] frame, *, float offset, float gain,
+             float gain_spread, float read_noise, float low, float high, bint whole, uint64_t pixel_seed,
+             uint64_t seed):
+    cdef Readout readout = Readout(offset, gain, gain_spread, read_noise, low, high, whole)
+    cdef int64_t n = photons.shape[0] * photons.shape[1] * photons.shape[2]
+    with nogil:
+        c_read_out(&photons[0, 0, 0], n, readout, pixel_seed, seed, &frame[0, 0, 0])
