@@ -132,7 +132,7 @@ class AsicSearch {
       if (ss < 0 || fs < 0 || ss >= n_ss_ || fs >= n_fs_) continue;
       const std::int64_t pixel = index(ss, fs);
       const int bin = plan_.bin[pixel];
-      if (!(value(pixel) > ws_.threshold[bin]) || visited(pixel)) continue;
+      if (!(value(pixel) > ws_.threshold[bin] && value(pixel) <= FLT_MAX) || visited(pixel)) continue;
       const float above = value(pixel) - ws_.offset[bin];
       sum_ += above;
       sum_fs_ += above * static_cast<float>(first_fs_ + fs);

@@ -146,7 +146,7 @@ std::size_t above(const RadialPlan& plan, Dtype dtype, const void* frame, const 
   return found;
 }
 
-// The maximum of +x is searched with sign > 0; the minimum likewise, with every comparison turned round.
+// One search serves maxima and minima: for minima every comparison is turned round.
 template <bool kMax, class T>
 inline bool beats(T a, T b) {
   return kMax ? a > b : a < b;
@@ -163,94 +163,143 @@ constexpr T neutral() {
   return kMax ? std::numeric_limits<T>::lowest() : std::numeric_limits<T>::max();
 }
 
-// best[i] = the best of row[i - rank .. i + rank], row being padded by rank; doubles the window as it goes.
+// Inlined, these lose their __restrict and with it their vectors.
+#define PEAKRT_NOINLINE __attribute__((noinline))
+
 template <bool kMax, class T>
-void row_window(const T* padded, T* work, int n, int rank, T* best) {
-  const int width = 2 * rank + 1, total = n + 2 * rank;
-  const T* from = padded;
-  int covered = 1;
-  while (2 * covered <= width) {
-    const int length = total - 2 * covered + 1;
-    for (int i = 0; i < length; ++i) work[i] = better<kMax>(from[i], from[i + covered]);
-    from = work;
-    covered *= 2;
-  }
-  for (int i = 0; i < n; ++i) best[i] = better<kMax>(from[i], from[i + width - covered]);
+PEAKRT_NOINLINE void fill_row(const T* __restrict row, const std::uint8_t* __restrict good, int n, T* __restrict fill) {
+  for (int i = 0; i < n; ++i) fill[i] = good[i] ? row[i] : neutral<kMax, T>();
 }
 
 template <bool kMax, class T>
-void extrema_of(const T* data, const std::uint8_t* mask, int n_ss, int n_fs, int rank, std::uint8_t* bits) {
-  const std::uint8_t row_bit = kMax ? kRowMax : kRowMin, col_bit = kMax ? kColMax : kColMin;
-  const int width = n_fs + 2 * rank;
-  // A ring of filled rows serves the row search and, 2 * rank + 1 of them, the column search.
-  const int n_ring = 2 * rank + 2;
-  std::vector<T> ring(std::size_t(n_ring) * width, neutral<kMax, T>());
-  std::vector<T> work(width), best(n_fs);
-  std::vector<std::uint8_t> candidate(n_fs + 8);
-  std::vector<std::int32_t> last(n_fs, -rank - 1);
-  const auto filled = [&](int ss) { return ring.data() + std::size_t(ss % n_ring) * width; };
+PEAKRT_NOINLINE void pairwise(const T* __restrict a, const T* __restrict b, int n, T* __restrict best) {
+  for (int i = 0; i < n; ++i) best[i] = better<kMax>(a[i], b[i]);
+}
 
-  const auto search_row = [&](int ss) {
-    const T* row = data + std::int64_t(ss) * n_fs;
-    const std::uint8_t* good = mask + std::int64_t(ss) * n_fs;
+template <bool kMax, class T>
+PEAKRT_NOINLINE void accumulate(const T* __restrict a, int n, T* __restrict best) {
+  for (int i = 0; i < n; ++i) best[i] = better<kMax>(best[i], a[i]);
+}
+
+// candidate[i]: good, beats its next neighbour (whether or not that is good), beaten by none in its window.
+template <bool kMax, class T>
+PEAKRT_NOINLINE void find_candidates(const T* __restrict row, const T* __restrict next, const T* __restrict best,
+                     const std::uint8_t* __restrict good, int n, std::uint8_t* __restrict candidate) {
+  for (int i = 0; i < n; ++i)
+    candidate[i] =
+        std::uint8_t(good[i] != 0) & std::uint8_t(beats<kMax>(row[i], next[i])) & std::uint8_t(row[i] == best[i]);
+}
+
+// Of equal extrema within reach of one another in a column the first stands; stands: its row.
+PEAKRT_NOINLINE void keep_first(const std::uint8_t* __restrict candidate, int ss, int rank, int n, std::uint8_t bit,
+                       std::int32_t* __restrict stands, std::uint8_t* __restrict out) {
+  for (int i = 0; i < n; ++i) {
+    const bool found = candidate[i] & (ss - stands[i] > rank);
+    out[i] |= found ? bit : 0;
+    stands[i] = found ? ss : stands[i];
+  }
+}
+
+template <class T>
+PEAKRT_NOINLINE void mark_equal(const T* __restrict row, const T* __restrict best, int n, std::uint8_t bit,
+                                std::uint8_t* __restrict out) {
+  for (int i = 0; i < n; ++i) out[i] |= row[i] == best[i] ? bit : 0;
+}
+
+template <bool kMax, class T>
+class ExtremaSearch {
+ public:
+  ExtremaSearch(const T* data, const std::uint8_t* mask, int n_ss, int n_fs, int rank, std::uint8_t* bits)
+      : data_(data), mask_(mask), n_ss_(n_ss), n_fs_(n_fs), rank_(rank), bits_(bits), width_(n_fs + 2 * rank),
+        filled_(std::size_t(2 * rank + 2) * width_, neutral<kMax, T>()), work_(width_), more_(width_),
+        row_best_(std::size_t(2 * rank + 2) * n_fs), best_(n_fs), candidate_(n_fs + 8), stands_(n_fs, -rank - 1) {}
+
+  void run() {
+    for (int ss = 0; ss < n_ss_ + rank_; ++ss) {
+      if (ss < n_ss_) search_row(ss);
+      if (ss >= rank_) search_column(ss - rank_);
+    }
+  }
+
+ private:
+  const T* row(int ss) const { return data_ + std::int64_t(ss) * n_fs_; }
+  // The rows in reach, masked pixels replaced, padded by rank: a ring of 2 * rank + 2.
+  T* filled(int ss) { return filled_.data() + std::size_t(ss % (2 * rank_ + 2)) * width_; }
+
+  T* row_best(int ss) { return row_best_.data() + std::size_t(ss % (2 * rank_ + 2)) * n_fs_; }
+
+  // best[i] = the best of padded[i .. i + 2 * rank], by doubling the window.
+  void row_window(const T* padded, T* best) {
+    const int window = 2 * rank_ + 1;
+    const T* from = padded;
+    T *to = work_.data(), *other = more_.data();
+    int covered = 1;
+    for (; 2 * covered <= window; covered *= 2) {
+      pairwise<kMax>(from, from + covered, width_ - 2 * covered + 1, to);
+      from = to;
+      std::swap(to, other);
+    }
+    pairwise<kMax>(from, from + window - covered, n_fs_, best);
+  }
+
+  void search_row(int ss) {
+    const std::uint8_t* good = mask_ + std::int64_t(ss) * n_fs_;
     T* fill = filled(ss);
-    for (int fs = 0; fs < n_fs; ++fs) fill[rank + fs] = good[fs] ? row[fs] : neutral<kMax, T>();
-    row_window<kMax>(fill, work.data(), n_fs, rank, best.data());
-    for (int fs = 0; fs + 1 < n_fs; ++fs)
-      candidate[fs] = std::uint8_t((good[fs] != 0) & beats<kMax>(row[fs], row[fs + 1]) &
-                                   !beats<kMax>(best[fs], row[fs]));
-    candidate[n_fs - 1] = std::uint8_t((good[n_fs - 1] != 0) & !beats<kMax>(best[n_fs - 1], row[n_fs - 1]));
-    // Of equal extrema within reach of one another the first in the row stands.
-    std::uint8_t* out = bits + std::int64_t(ss) * n_fs;
-    int stands = -rank - 1;
-    for (int fs = 0; fs < n_fs; fs += 8) {
+    fill_row<kMax>(row(ss), good, n_fs_, fill + rank_);
+    const T* best = row_best(ss);
+    row_window(fill, row_best(ss));
+    find_candidates<kMax>(row(ss), row(ss) + 1, best, good, n_fs_ - 1, candidate_.data());
+    candidate_[n_fs_ - 1] = good[n_fs_ - 1] && row(ss)[n_fs_ - 1] == best[n_fs_ - 1];
+    // Of equal extrema within reach of one another in a row the first stands.
+    std::uint8_t* out = bits_ + std::int64_t(ss) * n_fs_;
+    int stands = -rank_ - 1;
+    for (int fs = 0; fs < n_fs_; fs += 8) {
       std::uint64_t eight;
-      std::memcpy(&eight, candidate.data() + fs, 8);
+      std::memcpy(&eight, candidate_.data() + fs, 8);
       for (; eight; eight &= eight - 1) {
         const int at = fs + __builtin_ctzll(eight) / 8;
-        if (at < n_fs && at - stands > rank) {
-          out[at] |= row_bit;
-          stands = at;
-        }
+        if (at - stands <= rank_) continue;
+        out[at] |= kMax ? kRowMax : kRowMin;
+        stands = at;
       }
     }
-  };
-
-  const auto search_column = [&](int ss) {
-    const T* row = data + std::int64_t(ss) * n_fs;
-    const T* below = ss + 1 < n_ss ? row + n_fs : nullptr;
-    const std::uint8_t* good = mask + std::int64_t(ss) * n_fs;
-    const int from = std::max(0, ss - rank), to = std::min(n_ss - 1, ss + rank);
-    std::memcpy(best.data(), filled(from) + rank, sizeof(T) * n_fs);
-    for (int other = from + 1; other <= to; ++other) {
-      const T* fill = filled(other) + rank;
-      for (int fs = 0; fs < n_fs; ++fs) best[fs] = better<kMax>(best[fs], fill[fs]);
-    }
-    std::uint8_t* out = bits + std::int64_t(ss) * n_fs;
-    std::int32_t* stands = last.data();
-    for (int fs = 0; fs < n_fs; ++fs)
-      candidate[fs] = std::uint8_t((good[fs] != 0) & !beats<kMax>(best[fs], row[fs]));
-    if (below)
-      for (int fs = 0; fs < n_fs; ++fs) candidate[fs] &= std::uint8_t(beats<kMax>(row[fs], below[fs]));
-    for (int fs = 0; fs < n_fs; ++fs) {
-      const bool found = candidate[fs] & (ss - stands[fs] > rank);
-      out[fs] |= found ? col_bit : 0;
-      stands[fs] = found ? ss : stands[fs];
-    }
-  };
-
-  for (int ss = 0; ss < n_ss + rank; ++ss) {
-    if (ss < n_ss) search_row(ss);
-    if (ss >= rank) search_column(ss - rank);
   }
-}
+
+  void search_column(int ss) {
+    const int from = std::max(0, ss - rank_), to = std::min(n_ss_ - 1, ss + rank_);
+    if (kMax) {
+      std::copy_n(row_best(from), n_fs_, best_.data());
+      for (int other = from + 1; other <= to; ++other) accumulate<kMax>(row_best(other), n_fs_, best_.data());
+      mark_equal(row(ss), best_.data(), n_fs_, kSquareMax, bits_ + std::int64_t(ss) * n_fs_);
+    }
+    std::copy_n(filled(from) + rank_, n_fs_, best_.data());
+    for (int other = from + 1; other <= to; ++other) accumulate<kMax>(filled(other) + rank_, n_fs_, best_.data());
+    const std::uint8_t* good = mask_ + std::int64_t(ss) * n_fs_;
+    if (ss + 1 < n_ss_)
+      find_candidates<kMax>(row(ss), row(ss + 1), best_.data(), good, n_fs_, candidate_.data());
+    else  // nothing below to beat
+      for (int i = 0; i < n_fs_; ++i) candidate_[i] = good[i] && row(ss)[i] == best_[i];
+    keep_first(candidate_.data(), ss, rank_, n_fs_, kMax ? kColMax : kColMin, stands_.data(),
+               bits_ + std::int64_t(ss) * n_fs_);
+  }
+
+  const T* data_;
+  const std::uint8_t* mask_;
+  const int n_ss_, n_fs_, rank_;
+  std::uint8_t* bits_;
+  const int width_;
+  std::vector<T> filled_, work_, more_, row_best_, best_;
+  std::vector<std::uint8_t> candidate_;
+  std::vector<std::int32_t> stands_;
+};
 
 void extrema(Dtype dtype, const void* panel, const std::uint8_t* mask, int n_ss, int n_fs, int rank,
              std::uint8_t* bits) {
   with_dtype(dtype, panel, [&](const auto* data) {
     std::memset(bits, 0, std::size_t(n_ss) * n_fs);
-    extrema_of<true>(data, mask, n_ss, n_fs, rank, bits);
-    extrema_of<false>(data, mask, n_ss, n_fs, rank, bits);
+    using T = std::remove_cv_t<std::remove_pointer_t<decltype(data)>>;
+    ExtremaSearch<true, T>(data, mask, n_ss, n_fs, rank, bits).run();
+    ExtremaSearch<false, T>(data, mask, n_ss, n_fs, rank, bits).run();
   });
 }
 

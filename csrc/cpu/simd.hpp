@@ -8,8 +8,9 @@
 
 namespace peakrt {
 
-// Bits of an extremum map: maximum or minimum along the row, along the column.
-enum Extremum : std::uint8_t { kRowMax = 1, kColMax = 2, kRowMin = 4, kColMin = 8 };
+// Bits of an extremum map: maximum or minimum along the row, along the column; kSquareMax: no good pixel of the
+// square around it is above it.
+enum Extremum : std::uint8_t { kRowMax = 1, kColMax = 2, kRowMin = 4, kColMin = 8, kSquareMax = 16 };
 
 struct SimdKernels {
   // Sigma-clipped threshold and offset of every bin, bins padded to whole groups. Where the plan is not
@@ -20,7 +21,7 @@ struct SimdKernels {
   // b .. b + block_span. Returns their number.
   std::size_t (*above)(const RadialPlan& plan, Dtype dtype, const void* frame, const float* threshold,
                        const float* floor, std::int32_t* foreground);
-  // Marks the extrema of one panel within +-rank, as psana's v3r3 defines them; scratch: 3 * n_fs ints.
+  // Marks the extrema of one panel within +-rank, as psana's v3r3 defines them.
   void (*extrema)(Dtype dtype, const void* panel, const std::uint8_t* mask, int n_ss, int n_fs, int rank,
                   std::uint8_t* bits);
 };

@@ -45,59 +45,67 @@ template <class T>
 class PanelSearch {
  public:
   PanelSearch(const T* data, const std::uint8_t* mask, int panel, int n_ss, int n_fs, const V3r3Options& options,
-              const std::vector<Offset>& ring, std::vector<std::uint8_t>& bits, std::vector<Peak>* peaks)
+              const std::vector<Offset>& ring, const std::vector<std::uint8_t>& bits, std::vector<Peak>* peaks)
       : data_(data), mask_(mask), panel_(panel), n_ss_(n_ss), n_fs_(n_fs), options_(options), ring_(ring),
-        bits_(bits), peaks_(peaks) {
-    reach_ = 0;
-    for (const Offset& o : ring) {
-      reach_ = std::max(reach_, std::abs(o.ss));
-      steps_.push_back(o.ss * n_fs + o.fs);
-    }
+        bits_(bits), peaks_(peaks), reach_(0), kept_(bits.size()),
+        value_(bits.size()) {
+    for (const Offset& o : ring) reach_ = std::max(reach_, std::abs(o.ss));
+    for (const Offset& o : ring) steps_.push_back(std::int64_t(o.ss) * n_fs + o.fs);
   }
 
   void run() {
-    excluded_.resize(bits_.size());
-    for (std::size_t i = 0; i < bits_.size(); ++i) excluded_[i] = std::uint8_t((mask_[i] == 0) | (bits_[i] != 0));
-    for (int ss = 0; ss < n_ss_; ++ss) {
-      const std::uint8_t* row = bits_.data() + std::int64_t(ss) * n_fs_;
-      for (int fs = 0; fs < n_fs_; ++fs)
-        if ((row[fs] & (kRowMax | kColMax)) == (kRowMax | kColMax) && tops_its_square(ss, fs)) try_peak(ss, fs);
+    constexpr std::uint8_t kExtrema = kRowMax | kColMax | kRowMin | kColMin;
+    const std::int64_t n = std::int64_t(bits_.size());
+    keep(data_, mask_, bits_.data(), n, kExtrema, value_.data(), kept_.data());
+    constexpr std::uint64_t kEach = 0x0101010101010101ull;
+    for (std::int64_t first = 0; first < n; first += 8) {
+      std::uint64_t eight = 0;
+      std::memcpy(&eight, bits_.data() + first, std::size_t(std::min<std::int64_t>(8, n - first)));
+      // A byte survives where its row, column and square bits are all set.
+      for (eight = eight & (eight >> 1) & (eight >> 4) & kEach; eight; eight &= eight - 1) {
+        const std::int64_t pixel = first + __builtin_ctzll(eight) / 8;
+        try_peak(int(pixel / n_fs_), int(pixel % n_fs_));
+      }
     }
   }
 
  private:
   std::int64_t index(int ss, int fs) const { return std::int64_t(ss) * n_fs_ + fs; }
 
-  bool tops_its_square(int ss, int fs) const {
-    const int rank = options_.rank;
-    const T top = data_[index(ss, fs)];
-    for (int s = std::max(0, ss - rank); s <= std::min(n_ss_ - 1, ss + rank); ++s)
-      for (int f = std::max(0, fs - rank); f <= std::min(n_fs_ - 1, fs + rank); ++f)
-        if (data_[index(s, f)] > top && mask_[index(s, f)]) return false;
-    return true;
+  // What the background ring may use: value with zeros elsewhere, and 1 or 0.
+  __attribute__((noinline)) static void keep(const T* __restrict data, const std::uint8_t* __restrict mask,
+                                             const std::uint8_t* __restrict bits, std::int64_t n,
+                                             std::uint8_t extrema, T* __restrict value,
+                                             std::uint8_t* __restrict kept) {
+    for (std::int64_t i = 0; i < n; ++i) kept[i] = (mask[i] != 0) & ((bits[i] & extrema) == 0);
+    for (std::int64_t i = 0; i < n; ++i) value[i] = kept[i] ? data[i] : T(0);
   }
 
   Background ring_background(int ss, int fs) const {
-    double sum = 0, squares = 0;
-    std::int64_t n = 0;
-    const auto add = [&](std::int64_t pixel) {
-      const double v = excluded_[pixel] ? 0. : double(data_[pixel]);
-      sum += v;
-      squares += v * v;
-      n += !excluded_[pixel];
+    double sum[4] = {}, squares[4] = {};
+    std::int32_t n = 0;
+    const auto add = [&](std::int64_t pixel, int chain) {
+      const double v = double(value_[pixel]);
+      sum[chain] += v;
+      squares[chain] += v * v;
+      n += kept_[pixel];
     };
     const std::int64_t centre = index(ss, fs);
     if (ss >= reach_ && fs >= reach_ && ss + reach_ < n_ss_ && fs + reach_ < n_fs_) {
-      for (const std::int64_t step : steps_) add(centre + step);
+      std::size_t k = 0;
+      for (; k + 4 <= steps_.size(); k += 4)
+        for (int chain = 0; chain < 4; ++chain) add(centre + steps_[k + chain], chain);
+      for (; k < steps_.size(); ++k) add(centre + steps_[k], 0);
     } else {
       for (const Offset& o : ring_)
         if (ss + o.ss >= 0 && fs + o.fs >= 0 && ss + o.ss < n_ss_ && fs + o.fs < n_fs_)
-          add(index(ss + o.ss, fs + o.fs));
+          add(index(ss + o.ss, fs + o.fs), 0);
     }
     Background background;
     if (n == 0) return background;
-    background.mean = sum / double(n);
-    const double variance = squares / double(n) - background.mean * background.mean;
+    background.mean = (sum[0] + sum[1] + sum[2] + sum[3]) / n;
+    const double variance =
+        (squares[0] + squares[1] + squares[2] + squares[3]) / n - background.mean * background.mean;
     background.rms = variance > 0 ? std::sqrt(variance) : 0;
     return background;
   }
@@ -127,9 +135,11 @@ class PanelSearch {
 
   void try_peak(int ss, int fs) {
     const Background background = ring_background(ss, fs);
-    grow(ss, fs, convert<T>(background.mean + double(options_.nsigm) * background.rms));
+    const T level = convert<T>(background.mean + double(options_.nsigm) * background.rms);
+    if (!(data_[index(ss, fs)] >= level)) return;
+    grow(ss, fs, level);
     const int n = int(group_.size());
-    if (n == 0 || n < options_.npix_min || n > options_.npix_max) return;
+    if (n < options_.npix_min || n > options_.npix_max) return;
     const double top = double(data_[index(ss, fs)]) - background.mean;
     double sum = 0, sum_ss = 0, sum_fs = 0, sum_ss2 = 0, sum_fs2 = 0, sum_ssfs = 0;
     Peak peak = {};
@@ -176,11 +186,12 @@ class PanelSearch {
   const int panel_, n_ss_, n_fs_;
   const V3r3Options& options_;
   const std::vector<Offset>& ring_;
-  std::vector<std::uint8_t>& bits_;
+  const std::vector<std::uint8_t>& bits_;
   std::vector<Peak>* peaks_;
   int reach_;
   std::vector<std::int64_t> steps_;
-  std::vector<std::uint8_t> excluded_, seen_;
+  std::vector<std::uint8_t> kept_, seen_;
+  std::vector<T> value_;
   std::vector<Offset> group_, stack_;
 };
 

@@ -165,8 +165,11 @@ def v3r3(
     Raises ValueError for a bad shape, dtype or option.
     """
     array = as_frame(frame)
+    good = as_mask(mask, array.shape)
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        good = good & np.isfinite(array).view(np.uint8)
     return _native.v3r3(
-        array, as_mask(mask, array.shape), PEAK, rank, r0, dr, nsigm, npix_min, npix_max, amax_thr, atot_thr, son_min
+        array, good, PEAK, rank, r0, dr, nsigm, npix_min, npix_max, amax_thr, atot_thr, son_min
     )
 
 
