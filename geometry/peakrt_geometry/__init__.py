@@ -1,0 +1,23 @@
+"""Detector geometry: panels in metres, CrystFEL and psana geometry files, pixel maps.
+
+cfelpyutils would read ``.geom`` files too, but it is GPL-3 and drops what it does not use; EXtra-geom keeps
+neither bad regions nor ``dimN`` layouts. Both are used by the tests as second opinions where they apply.
+"""
+
+from .catalogue import detector_names, load_detector
+from .crystfel import read_geom, write_geom
+from .panels import BadRegion, Detector, HeaderValue, MaskSource, Panel
+from .psana import read_psana_geometry
+
+__all__ = [
+    "BadRegion",
+    "Detector",
+    "HeaderValue",
+    "MaskSource",
+    "Panel",
+    "detector_names",
+    "load_detector",
+    "read_geom",
+    "read_psana_geometry",
+    "write_geom",
+]

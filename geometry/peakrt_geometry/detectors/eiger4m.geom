@@ -1,0 +1,42 @@
+; Eiger 4M: 2167 x 2070 pixels of 75 um, 4 x 2 modules of 514 x 1030 with gaps of 37 and 10.
+; Source: DECTRIS EIGER X user manual.
+; Nominal positions, for simulation and as a start: refine with your own data before indexing.
+; clen, photon_energy and the gain are examples of how it is used.
+photon_energy = 12400.0 eV
+clen = 0.15 m
+adu_per_photon = 1.0
+data = /entry_1/data_1/data
+dim0 = %
+dim1 = ss
+dim2 = fs
+
+bad_row1/min_fs = 0
+bad_row1/max_fs = 2069
+bad_row1/min_ss = 514
+bad_row1/max_ss = 550
+
+bad_row2/min_fs = 0
+bad_row2/max_fs = 2069
+bad_row2/min_ss = 1065
+bad_row2/max_ss = 1101
+
+bad_row3/min_fs = 0
+bad_row3/max_fs = 2069
+bad_row3/min_ss = 1616
+bad_row3/max_ss = 1652
+
+bad_col1/min_fs = 1030
+bad_col1/max_fs = 1039
+bad_col1/min_ss = 0
+bad_col1/max_ss = 2166
+
+
+p0/min_fs = 0
+p0/max_fs = 2069
+p0/min_ss = 0
+p0/max_ss = 2166
+p0/res = 13333.3
+p0/corner_x = -1034.99741
+p0/corner_y = -1083.49729
+p0/fs = +0.999997500x
+p0/ss = +0.999997500y
