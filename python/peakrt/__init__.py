@@ -1,3 +1,19 @@
 """PeakRT: Bragg peaks from X-ray detector frames, ready for CrystFEL."""
+
+from .classical import Peakfinder8, peakfinder8, v3r3
+from .config import Peakfinder8Config, V3r3Config
+from .event import Event
+from .finder import PeakFinder
 from .peaks import PEAK, PeakTable
-__all__ = ["PEAK", "PeakTable"]
+
+__all__ = [
+    "PEAK",
+    "Event",
+    "PeakFinder",
+    "PeakTable",
+    "Peakfinder8",
+    "Peakfinder8Config",
+    "V3r3Config",
+    "peakfinder8",
+    "v3r3",
+]

@@ -1,0 +1,326 @@
+"""The command line: the only place that prints or exits."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, fields, replace
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+from typing import Any, TypeVar
+
+import h5py
+import numpy as np
+from tqdm import tqdm
+
+from peakrt_geometry import Detector, detector_names, load_detector, read_geom
+
+from .config import FINDERS, HitConfig, OutputConfig
+from .finder import PeakFinder
+from .info import describe_input
+from .pipeline import Summary, find_run
+from .sources import open_source
+from .writer import CxiWriter
+
+Config = TypeVar("Config")
+
+
+class Interrupted(Exception):
+    """The user, or the batch system, asked to stop."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``peakrt`` and return its exit status."""
+    return run(build_parser(), arguments)
+
+
+def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int:
+    """Parse and run a command; errors that a user can mend come out as one line."""
+    logging.basicConfig(format="%(name)s: %(message)s", level=logging.WARNING)
+    parsed = parser.parse_args(arguments)
+    try:
+        status: int = parsed.run(parsed)
+    except Interrupted as interrupted:
+        print(f"\n{parser.prog}: {interrupted}", file=sys.stderr)
+        return 130
+    except KeyboardInterrupt:
+        print(f"\n{parser.prog}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 1
+    except (OSError, ValueError, RuntimeError, MemoryError) as error:
+        print(f"{parser.prog}: error: {one_line(error)}", file=sys.stderr)
+        return 1
+    return status
+
+
+def one_line(error: BaseException) -> str:
+    """What went wrong, in one line."""
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if "No space left" in text:
+        text = "no space left on the disk: what was flushed is kept, free some space and go on with --resume"
+    return " ".join(text.split()) or type(error).__name__
+
+
+def add_config(parser: argparse.ArgumentParser, config: type, *, skip: Sequence[str] = ()) -> None:
+    """Give a parser one option for each field of a config dataclass that it does not have yet."""
+    for item in fields(config):
+        if item.name not in skip:
+            kind = {"int": int, "float": float, "str": str}[str(item.type)]
+            note = f"{item.metadata['help']} [{item.default}]"
+            parser.add_argument(f"--{item.name.replace('_', '-')}", type=kind, default=None, help=note, metavar=kind.__name__)
+
+
+def take_config(config: type[Config], parsed: argparse.Namespace) -> Config:
+    """Make a config from the options given; the others keep their defaults."""
+    given = {item.name: getattr(parsed, item.name, None) for item in fields(config)}  # type: ignore[arg-type]
+    return config(**{name: value for name, value in given.items() if value is not None})
+
+
+def add_geometry(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what the detector is."""
+    parser.add_argument("-g", "--geometry", help="CrystFEL .geom, or a detector's name; NXmx and CBF bring their own")
+    parser.add_argument("--camera-length", type=float, metavar="m", help="camera length, m, instead of the geometry's")
+    parser.add_argument("--photon-energy", type=float, metavar="eV", help="photon energy, eV, instead of the geometry's")
+
+
+def take_geometry(parsed: argparse.Namespace) -> Detector | None:
+    """Detector of the options, or None where the data are to describe it."""
+    return None if parsed.geometry is None else load_geometry(parsed.geometry)
+
+
+def load_geometry(text: str) -> Detector:
+    """Read a .geom file, or one of PeakRT's own detectors by name."""
+    if Path(text).suffix == ".geom" or Path(text).exists():
+        return read_geom(text)
+    if text in detector_names():
+        return load_detector(text)
+    raise ValueError(f"{text} is neither a .geom file nor a detector's name ({', '.join(detector_names())})")
+
+
+def override(detector: Detector, parsed: argparse.Namespace) -> Detector:
+    """Put the command line's camera length and photon energy in place of the geometry's."""
+    if parsed.camera_length is not None:
+        panels = tuple(replace(panel, camera_length=None) for panel in detector.panels)
+        detector = replace(detector, panels=panels, camera_length=parsed.camera_length)
+    if parsed.photon_energy is not None:
+        detector = replace(detector, photon_energy=parsed.photon_energy)
+    return detector
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    parser = argparse.ArgumentParser(prog="peakrt", description="Bragg peaks from X-ray detector frames.")
+    parser.add_argument("--version", action="version", version=f"peakrt {version('peakrt')}")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    _add_find(commands)
+    _add_view(commands)
+    _add_info(commands)
+    return parser
+
+
+def _add_finder(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--finder", choices=sorted(FINDERS), default="peakfinder8", help="[peakfinder8]")
+    parser.add_argument("--mask", metavar="FILE[:PATH]", help="HDF5 or .npy mask, nonzero = good, on top of the geometry's")
+    group = parser.add_argument_group("options of the finders")
+    for config in FINDERS.values():
+        add_config(group, config)  # type: ignore[arg-type]
+
+
+def take_finder(parsed: argparse.Namespace, detector: Detector) -> PeakFinder:
+    """Finder of the options."""
+    config = FINDERS[parsed.finder]
+    names = {item.name for item in fields(config)}
+    for other in FINDERS.values():
+        for item in fields(other):
+            if item.name not in names and getattr(parsed, item.name) is not None:
+                raise ValueError(f"--{item.name.replace('_', '-')} is not an option of {parsed.finder}")
+    mask = None if parsed.mask is None else read_mask(parsed.mask)
+    return PeakFinder(take_config(config, parsed), geometry=detector, mask=mask)
+
+
+def read_mask(text: str) -> Any:
+    """Read a mask from ``file.npy``, or from ``file.h5:/path``."""
+    name, _, path = text.partition(":")
+    if not Path(name).exists():
+        raise FileNotFoundError(f"mask {name} does not exist")
+    if name.endswith(".npy"):
+        return np.load(name, allow_pickle=False)
+    with h5py.File(name, "r") as file:
+        if not path or path not in file:
+            raise ValueError(f"mask {name} needs the path of a dataset: {name}:/path")
+        return file[path][()]
+
+
+# find
+
+
+def _add_find(commands: Any) -> None:
+    parser = commands.add_parser("find", help="find the peaks of frames and write a CXI for CrystFEL")
+    parser.add_argument("inputs", nargs="+", metavar="IN", help="HDF5, CXI, NXmx, .lst, CBF and other images, folders")
+    add_geometry(parser)
+    parser.add_argument("-o", "--output", required=True, metavar="OUT.cxi", help="CXI to write; .lst and .geom go beside it")
+    parser.add_argument("-j", "--threads", type=int, default=1, help="finder threads [1]")
+    parser.add_argument("-n", "--limit", type=int, help="stop after so many events")
+    parser.add_argument("--resume", action="store_true", help="go on with OUT.cxi.inprogress")
+    add_config(parser, HitConfig)
+    add_config(parser, OutputConfig)
+    _add_finder(parser)
+    parser.set_defaults(run=_find)
+
+
+def _find(parsed: argparse.Namespace) -> int:
+    source = open_source(parsed.inputs, take_geometry(parsed))
+    source.detector = override(source.detector, parsed)
+    finder = take_finder(parsed, source.detector)
+    writer = CxiWriter(
+        parsed.output,
+        source.detector,
+        hits=take_config(HitConfig, parsed),
+        output=take_config(OutputConfig, parsed),
+        provenance=_provenance(parsed, finder),
+        resume=parsed.resume,
+    )
+    total = min(len(source), parsed.limit) if parsed.limit is not None else len(source)
+    stop = _catch_signals()
+    with tqdm(total=total, initial=writer.events_done, unit="event", disable=None, dynamic_ncols=True) as bar:
+
+        def show(summary: Summary) -> None:
+            bar.update()
+            bar.set_postfix_str(f"{summary.hits} hits", refresh=False)
+            if stop:
+                raise Interrupted(
+                    f"stopped after {writer.events_done} of {total} events; {writer.n_hits} hits are in "
+                    f"{writer.unfinished}, which can be read; --resume goes on"
+                )
+
+        limit = None if parsed.limit is None else max(0, parsed.limit - writer.events_done)
+        with writer:
+            summary = find_run(source, finder, writer, threads=parsed.threads, limit=limit, on_event=show)
+    _report(summary, writer)
+    return 0
+
+
+def _provenance(parsed: argparse.Namespace, finder: PeakFinder) -> dict[str, Any]:
+    return {
+        "peakrt": version("peakrt"),
+        "inputs": parsed.inputs,
+        "geometry": parsed.geometry,
+        "finder": parsed.finder,
+        "options": asdict(finder.config),
+        "hits": asdict(take_config(HitConfig, parsed)),
+        "output": asdict(take_config(OutputConfig, parsed)),
+    }
+
+
+def _catch_signals() -> list[int]:
+    """Collect SIGINT and SIGTERM instead of dying of them; a second one is not caught."""
+    caught: list[int] = []
+
+    def take(number: int, frame: FrameType | None) -> None:
+        caught.append(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, take)
+    return caught
+
+
+def _report(summary: Summary, writer: CxiWriter) -> None:
+    busy = summary.waiting_s + summary.finding_s
+    done = max(1, writer.events_done)
+    print(f"{writer.events_done} events, {writer.n_hits} hits ({writer.n_hits / done:.1%}), {summary.peaks} peaks")
+    if summary.events:
+        print(
+            f"{summary.seconds:.1f} s, {summary.rate:.1f} events/s; reading and finding took "
+            f"{busy / max(summary.seconds, 1e-9):.0%} of it"
+        )
+    if writer.n_cut:
+        print(f"{writer.n_cut} events had more than {writer.hits.max_peaks} peaks: the strongest were written (--max-peaks)")
+    print(f"wrote {writer.path}")
+    if writer.output.images == "none":
+        print("no images were written: indexamajig needs them beside the peaks (--images)")
+        return
+    print(f"wrote {writer.list_path} and {writer.geom_path}; to index:\n")
+    missing = [name for name in ("camera_length", "photon_energy") if getattr(writer.detector, name) is None]
+    if missing:
+        print(f"  (the geometry lacks {' and '.join(m.replace('_', ' ') for m in missing)}: add to {writer.geom_path} first)")
+    print(
+        f"  indexamajig -i {writer.list_path} -g {writer.geom_path} --peaks=cxi --indexing=xgandalf,mosflm "
+        f"-j $(nproc) -o {writer.path.with_suffix('.stream')}\n"
+    )
+
+
+# view
+
+
+def _add_view(commands: Any) -> None:
+    parser = commands.add_parser("view", help="draw a frame with its peaks, or a contact sheet of hits")
+    parser.add_argument("inputs", nargs="+", metavar="IN", help="what peakrt find takes")
+    add_geometry(parser)
+    parser.add_argument("-o", "--output", required=True, metavar="OUT.png", help="picture to write (.png, .pdf or .svg)")
+    parser.add_argument("-e", "--event", type=int, default=0, help="number of the event in the input [0]")
+    parser.add_argument("--sheet", type=int, metavar="N", help="a contact sheet of the first N hits instead")
+    parser.add_argument("--min-peaks", type=int, default=HitConfig().min_peaks, help="least peaks of a hit")
+    _add_finder(parser)
+    parser.set_defaults(run=_view)
+
+
+def _view(parsed: argparse.Namespace) -> int:
+    from .view import save_picture, save_sheet
+
+    if Path(parsed.output).suffix not in (".png", ".pdf", ".svg"):
+        raise ValueError(f"{parsed.output} should end in .png, .pdf or .svg")
+    source = open_source(parsed.inputs, take_geometry(parsed))
+    source.detector = override(source.detector, parsed)
+    finder = take_finder(parsed, source.detector)
+    if parsed.sheet is None:
+        if not 0 <= parsed.event < len(source):
+            raise ValueError(f"there is no event {parsed.event}: the input has {len(source)}")
+        event = next(source.events(parsed.event))
+        peaks = finder(event.frame, event.mask)
+        save_picture(parsed.output, source.detector, event, peaks, finder.mask_for(event.mask, event.frame.shape))
+        print(f"{event}: {len(peaks)} peaks\nwrote {parsed.output}")
+        return 0
+    if parsed.sheet < 1:
+        raise ValueError("--sheet needs at least 1")
+    hits = []
+    for event in source.events():
+        peaks = finder(event.frame, event.mask)
+        if len(peaks) >= parsed.min_peaks:
+            hits.append((event, peaks, finder.mask_for(event.mask, event.frame.shape)))
+        if len(hits) == parsed.sheet:
+            break
+    if not hits:
+        raise ValueError(f"no event has {parsed.min_peaks} peaks: lower --min-peaks, or look at single events with -e")
+    save_sheet(parsed.output, source.detector, hits)
+    print(f"{len(hits)} hits\nwrote {parsed.output}")
+    return 0
+
+
+# info
+
+
+def _add_info(commands: Any) -> None:
+    parser = commands.add_parser("info", help="say what a file is")
+    parser.add_argument("inputs", nargs="+", metavar="IN", help="geometry, HDF5, CXI, .lst, image or folder")
+    add_geometry(parser)
+    parser.set_defaults(run=_info)
+
+
+def _info(parsed: argparse.Namespace) -> int:
+    detector = take_geometry(parsed)
+    for path in parsed.inputs:
+        for line in describe_input(path, None if detector is None else override(detector, parsed)):
+            print(line)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

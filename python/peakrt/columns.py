@@ -1,0 +1,89 @@
+"""The CXI's datasets, once: creation, growth, filling, reading and the documentation walk this table.
+
+Paths, names and meanings are those of LUTE and btx (LCLS); CrystFEL reads nPeaks, peakXPosRaw, peakYPosRaw and
+peakTotalIntensity. X is fs, Y is ss in the slab of stacked panels, counted from 0, an integer is a pixel's centre.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .event import Event
+from .peaks import PeakArray, slab_ss
+
+RESULT = "/entry_1/result_1"
+DATA = "/entry_1/data_1/data"
+MASK = "/entry_1/data_1/mask"
+POWDER_HITS = "/entry_1/data_1/powderHits"
+POWDER_MISSES = "/entry_1/data_1/powderMisses"
+CAMERA_LENGTH = "/LCLS/detector_1/EncoderValue"
+PHOTON_ENERGY = "/LCLS/photon_energy_eV"
+PROVENANCE = "/peakrt"
+PROGRESS = "/peakrt/events_done"
+
+
+@dataclass(frozen=True)
+class PeakColumn:
+    """A (N, max_peaks) dataset: one row an event, one column a peak."""
+
+    path: str
+    dtype: type
+    value: Callable[[PeakArray, int], npt.NDArray[Any]]
+    meaning: str
+
+
+@dataclass(frozen=True)
+class EventColumn:
+    """A (N,) dataset: one number an event. value is given the event, its peaks and its place in the input."""
+
+    path: str
+    dtype: type
+    value: Callable[[Event, PeakArray, int], Any]
+    meaning: str
+
+
+def _radius(peaks: PeakArray, n_ss: int) -> npt.NDArray[Any]:
+    return np.sqrt(peaks["npix"] / np.pi)
+
+
+PEAK_COLUMNS = (
+    PeakColumn(f"{RESULT}/peakXPosRaw", np.float32, lambda p, n: p["fs"], "fs of the centroid"),
+    PeakColumn(f"{RESULT}/peakYPosRaw", np.float32, slab_ss, "ss of the centroid in the slab"),
+    PeakColumn(f"{RESULT}/rcent", np.float32, lambda p, n: p["ss"], "ss of the centroid in its panel"),
+    PeakColumn(f"{RESULT}/ccent", np.float32, lambda p, n: p["fs"], "fs of the centroid in its panel"),
+    PeakColumn(f"{RESULT}/rmin", np.float32, lambda p, n: p["min_ss"], "lowest ss in its panel"),
+    PeakColumn(f"{RESULT}/rmax", np.float32, lambda p, n: p["max_ss"], "highest ss in its panel"),
+    PeakColumn(f"{RESULT}/cmin", np.float32, lambda p, n: p["min_fs"], "lowest fs"),
+    PeakColumn(f"{RESULT}/cmax", np.float32, lambda p, n: p["max_fs"], "highest fs"),
+    PeakColumn(f"{RESULT}/peakTotalIntensity", np.float32, lambda p, n: p["intensity"], "sum above background, ADU"),
+    PeakColumn(f"{RESULT}/peakMaxIntensity", np.float32, lambda p, n: p["max"], "maximum above background, ADU"),
+    PeakColumn(f"{RESULT}/peakRadius", np.float32, _radius, "radius of a disc of as many pixels"),
+    PeakColumn(f"{RESULT}/peakNPixels", np.float32, lambda p, n: p["npix"], "pixels"),
+    PeakColumn(f"{RESULT}/peakSNR", np.float32, lambda p, n: p["snr"], "signal over noise"),
+    PeakColumn(f"{RESULT}/peakBackground", np.float32, lambda p, n: p["background"], "background, ADU a pixel"),
+    PeakColumn(f"{RESULT}/peakScore", np.float32, lambda p, n: p["score"], "probability; NaN for classical finders"),
+)
+
+EVENT_COLUMNS = (
+    EventColumn("/LCLS/eventNumber", np.int64, lambda e, p, i: i, "place of the event in the input"),
+    EventColumn("/LCLS/machineTime", np.int64, lambda e, p, i: e.timestamp[0], "seconds"),
+    EventColumn("/LCLS/machineTimeNanoSeconds", np.int64, lambda e, p, i: e.timestamp[1], "nanoseconds"),
+    EventColumn("/LCLS/fiducial", np.int64, lambda e, p, i: e.timestamp[2], "pulse"),
+    EventColumn(PHOTON_ENERGY, np.float64, lambda e, p, i: _or_nan(e.photon_energy_eV), "photon energy, eV"),
+    EventColumn(
+        CAMERA_LENGTH, np.float64, lambda e, p, i: _or_nan(e.camera_length_m) * 1e3, "camera length, mm, without coffset"
+    ),
+    EventColumn(f"{RESULT}/nPeaksFound", np.int32, lambda e, p, i: len(p), "peaks found, before the columns ran out"),
+)
+
+#: Written last: a row counts once its number of peaks stands.
+N_PEAKS = f"{RESULT}/nPeaks"
+
+
+def _or_nan(value: float | None) -> float:
+    return np.nan if value is None else value

@@ -1,0 +1,31 @@
+"""One detector frame and what belongs to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class Event:
+    """One shot.
+
+    frame : (panel, ss, fs), any real dtype, as the detector wrote it
+    mask : (panel, ss, fs) bool, True = good, or None: what the data file itself says of its pixels
+    file, name : where it came from; name is CrystFEL's event, e.g. ``//12`` ("" for a file with one frame)
+    camera_length_m, photon_energy_eV : where the data file has them
+    timestamp : seconds, nanoseconds, fiducial, where known
+    """
+
+    frame: npt.NDArray[Any]
+    mask: npt.NDArray[Any] | None = None
+    file: str = ""
+    name: str = ""
+    camera_length_m: float | None = None
+    photon_energy_eV: float | None = None
+    timestamp: tuple[int, int, int] = (0, 0, 0)
+
+    def __str__(self) -> str:
+        return f"{self.file} {self.name}".strip()

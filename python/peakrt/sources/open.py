@@ -1,0 +1,159 @@
+"""From file names to a source of events."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import h5py
+
+from peakrt_geometry import Detector
+
+from ..event import Event
+from .hdf5 import Hdf5File, select_events
+from .images import image_detector, is_image, read_image
+from .nexus import is_nexus, nexus_detector
+
+
+class Source(Protocol):
+    """Anything that gives events."""
+
+    detector: Detector
+
+    def __len__(self) -> int:
+        """Events in all."""
+
+    def events(self, start: int = 0) -> Iterator[Event]:
+        """Give the events from number start on."""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A file, and the events wanted of it (None: all)."""
+
+    path: Path
+    events: list[str] | None
+
+
+class FileSource:
+    """Events of files, one after another; every file is looked at before the first event is read.
+
+    Raises OSError or ValueError, naming the file, for files that are missing, unreadable, of another shape than
+    the geometry, or without a named event, and for no events at all.
+    """
+
+    def __init__(self, entries: list[_Entry], detector: Detector) -> None:
+        self.detector = detector
+        self._entries = entries
+        self._counts = [self._count(entry) for entry in entries]
+        if sum(self._counts) == 0:
+            raise ValueError(f"no frames in {', '.join(str(e.path) for e in entries[:3])}{' ...' if len(entries) > 3 else ''}")
+
+    def _count(self, entry: _Entry) -> int:
+        if is_image(entry.path):
+            if not entry.path.is_file():
+                raise FileNotFoundError(f"{entry.path} does not exist")
+            return 1
+        file = Hdf5File(entry.path, self.detector)
+        try:
+            return len(select_events(file, entry.events))
+        finally:
+            file.close()
+
+    def __len__(self) -> int:
+        return sum(self._counts)
+
+    def events(self, start: int = 0) -> Iterator[Event]:
+        """Give the events from number start on."""
+        for entry, count in zip(self._entries, self._counts, strict=True):
+            if start >= count:
+                start -= count
+                continue
+            yield from self._file_events(entry, start)
+            start = 0
+
+    def _file_events(self, entry: _Entry, start: int) -> Iterator[Event]:
+        if is_image(entry.path):
+            yield read_image(entry.path, self.detector)
+            return
+        file = Hdf5File(entry.path, self.detector)
+        try:
+            for event in select_events(file, entry.events)[start:]:
+                try:
+                    yield file.read(event)
+                except OSError as error:
+                    raise OSError(f"{entry.path} {event.name} cannot be read: {str(error).splitlines()[0]}") from error
+        finally:
+            file.close()
+
+
+def open_source(inputs: list[str], detector: Detector | None = None) -> FileSource:
+    """Open files, folders and .lst files of events as one source.
+
+    detector : None takes the geometry from the first file (NXmx, CBF).
+    Raises OSError or ValueError, in one line, for whatever is wrong with the inputs.
+    """
+    entries: list[_Entry] = []
+    for text in inputs:
+        entries += _expand(Path(text))
+    if not entries:
+        raise ValueError("no input files")
+    return FileSource(entries, detector or describe(entries[0].path))
+
+
+def describe(path: Path) -> Detector:
+    """Detector that a file itself describes. Raises ValueError where it does not."""
+    if is_image(path):
+        return image_detector(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist")
+    try:
+        nexus = is_nexus(path)
+    except OSError as error:
+        raise OSError(f"{path} is not a readable HDF5 file: {str(error).splitlines()[0]}") from error
+    if nexus:
+        return nexus_detector(path)
+    raise ValueError(f"{path} does not describe its detector: give a CrystFEL geometry with -g")
+
+
+def _expand(path: Path) -> list[_Entry]:
+    if path.suffix == ".lst":
+        return _read_list(path)
+    if path.is_dir():
+        found = sorted(p for p in path.iterdir() if p.suffix in (".h5", ".cxi", ".nxs", ".hdf5") or is_image(p))
+        if not found:
+            raise ValueError(f"no data files in {path}")
+        return [_Entry(p, None) for p in found]
+    if not path.exists():
+        raise FileNotFoundError(errno.ENOENT, f"{path} does not exist")
+    if not (is_image(path) or h5py.is_hdf5(path)):
+        raise OSError(f"{path} is neither HDF5 nor an image format that fabio reads (or it is damaged)")
+    return [_Entry(path, None)]
+
+
+def _read_list(path: Path) -> list[_Entry]:
+    """One line an event or file: ``file`` or ``file //12``; relative to here, else to the list's folder."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not a text file: expected one file, or file and event, a line") from None
+    entries: list[_Entry] = []
+    for number, line in enumerate(lines, 1):
+        fields = line.split()
+        if not fields:
+            continue
+        event = fields[-1] if len(fields) > 1 and "//" in fields[-1] else None
+        name = line.strip() if event is None else line.strip()[: -len(event)].strip()
+        file = Path(name) if Path(name).exists() else path.parent / name
+        if not file.exists():
+            raise FileNotFoundError(errno.ENOENT, f"{path}, line {number}: {name} does not exist")
+        if entries and event is not None and entries[-1].path == file and entries[-1].events is not None:
+            entries[-1].events.append(event)
+        else:
+            entries.append(_Entry(file, None if event is None else [event]))
+    if not entries:
+        raise ValueError(f"{path} lists no files")
+    return entries

@@ -1,0 +1,56 @@
+"""Reading that runs ahead of finding."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class _Raised:
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+_END = object()
+
+
+def read_ahead(items: Iterator[T], depth: int = 3) -> Iterator[T]:
+    """Iterate over items while a thread fetches up to depth more of them.
+
+    Errors of the reader surface at the item they belong to. Closing the iterator ends the thread.
+    """
+    fetched: queue.Queue[object] = queue.Queue(depth)
+    stop = threading.Event()
+
+    def put(item: object) -> bool:
+        while not stop.is_set():
+            try:
+                fetched.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def fetch() -> None:
+        try:
+            for item in items:
+                if not put(item):
+                    return
+            put(_END)
+        except BaseException as error:  # handed over to the consumer, who raises it
+            put(_Raised(error))
+
+    thread = threading.Thread(target=fetch, name="peakrt-reader", daemon=True)
+    thread.start()
+    try:
+        while (item := fetched.get()) is not _END:
+            if isinstance(item, _Raised):
+                raise item.error
+            yield item  # type: ignore[misc]
+    finally:
+        stop.set()
+        thread.join()

@@ -1,0 +1,406 @@
+"""The CXI file: LUTE's layout, readable at any moment.
+
+The file grows under ``NAME.inprogress`` in HDF5's single-writer mode, whose writes are ordered so that what was
+flushed is whole on disk; after each flush the "being written" mark is cleared, so that any reader opens what a
+killed process leaves. On closing it is renamed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import h5py
+import hdf5plugin
+import numpy as np
+import numpy.typing as npt
+
+from peakrt_geometry import Detector, HeaderValue, MaskSource, write_geom
+
+from .columns import (
+    CAMERA_LENGTH,
+    DATA,
+    EVENT_COLUMNS,
+    MASK,
+    N_PEAKS,
+    PEAK_COLUMNS,
+    PHOTON_ENERGY,
+    PROGRESS,
+    PROVENANCE,
+    RESULT,
+)
+from .config import HitConfig, OutputConfig
+from .event import Event
+from .peaks import PeakArray
+
+SOURCE = f"{PROVENANCE}/source"
+_ROWS_HELD = 64  # rows kept back before they are written in one go
+_IMAGES = ("raw", "gzip", "lz4", "none")
+
+
+class CxiWriter:
+    """Writes events and their peaks to one CXI file.
+
+    path : final name; until closed the file is ``path.inprogress``
+    detector : of the frames; the CXI holds them as one slab of stacked panels
+    inputs : what is read, for provenance and so that resume can tell another run from this one
+    resume : go on with ``path.inprogress``; events_done says from which event on
+    Raises OSError where the folder cannot be written, FileExistsError where the file is there already,
+    ValueError where resume finds another run.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        detector: Detector,
+        *,
+        hits: HitConfig | None = None,
+        output: OutputConfig | None = None,
+        provenance: Mapping[str, Any] | None = None,
+        resume: bool = False,
+    ) -> None:
+        self.path = Path(path)
+        self.unfinished = self.path.with_name(self.path.name + ".inprogress")
+        self.detector, self.hits, self.output = detector, hits or HitConfig(), output or OutputConfig()
+        if self.output.images not in _IMAGES:
+            raise ValueError(f"images is {self.output.images!r}, it should be one of {', '.join(_IMAGES)}")
+        if self.output.events not in ("hits", "all"):
+            raise ValueError(f"events is {self.output.events!r}, it should be hits or all")
+        if not 1 <= self.hits.max_peaks <= 1_000_000:
+            raise ValueError(f"max_peaks is {self.hits.max_peaks}, it should be 1 to 1,000,000")
+        self._provenance = json.dumps(dict(provenance or {}), sort_keys=True, default=str)
+        self._file: h5py.File | None = None
+        self._descriptor = -1
+        self._rows: list[tuple[Event, PeakArray, int]] = []
+        self.n_rows = 0
+        self.n_hits = 0
+        self.n_cut = 0
+        self.events_done = 0
+        self._flushed = time.monotonic()
+        self._check_place(resume)
+        if resume and self.unfinished.exists():
+            self._reopen()
+
+    def _check_place(self, resume: bool) -> None:
+        if self.path.exists():
+            raise FileExistsError(f"{self.path} exists: remove it or choose another name")
+        folder = self.path.parent
+        if not folder.is_dir():
+            raise FileNotFoundError(f"folder {folder} does not exist")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(f"folder {folder} cannot be written")
+        if self.unfinished.exists() and not resume:
+            raise FileExistsError(f"{self.unfinished} is there from an earlier run: go on with --resume, or remove it")
+
+    # Opening
+
+    def _create(self, event: Event, good: npt.NDArray[np.bool_]) -> None:
+        slab = (event.frame.shape[0] * event.frame.shape[1], event.frame.shape[2])
+        file = h5py.File(self.unfinished, "x", libver="latest")
+        self._file = file
+        n = self.hits.max_peaks
+        result = file.create_group(RESULT)
+        for column in PEAK_COLUMNS:
+            _grow(file, column.path, (n,), column.dtype, axes="experiment_identifier:peaks")
+        for event_column in EVENT_COLUMNS:
+            _grow(file, event_column.path, (), event_column.dtype, axes="experiment_identifier")
+        _grow(file, N_PEAKS, (), np.int32, axes="experiment_identifier")
+        result["nPeaks"].attrs.update(minPeaks=self.hits.min_peaks, maxPeaks=n)
+        if self.output.images != "none":
+            self._create_images(file, slab, event.frame.dtype)
+        # CrystFEL's masks: 1 = bad, we hold True = good
+        file.create_dataset(MASK, data=(~good).reshape(slab).astype(np.uint16), compression="gzip", compression_opts=1)
+        _grow(file, SOURCE, (), np.dtype("S512"), compression="gzip")
+        file.create_dataset(PROGRESS, data=np.int64(0))
+        file[PROVENANCE].attrs["run"] = self._provenance
+        file.attrs["cxi_version"] = 160
+        self._start_single_writer()
+
+    def _create_images(self, file: h5py.File, slab: tuple[int, int], dtype: np.dtype[Any]) -> None:
+        compression: dict[str, Any] = {}
+        chunk = slab
+        if self.output.images == "gzip":
+            compression, chunk = {"compression": "gzip", "compression_opts": 1, "shuffle": True}, self._chunk(slab, dtype)
+        elif self.output.images == "lz4":
+            compression, chunk = dict(hdf5plugin.Bitshuffle(cname="lz4")), self._chunk(slab, dtype)
+        _grow(file, DATA, slab, dtype, chunks=(1, *chunk), axes="experiment_identifier:y:x", **compression)
+
+    def _chunk(self, slab: tuple[int, int], dtype: np.dtype[Any]) -> tuple[int, int]:
+        """One chunk holds whole panels, and as few as CrystFEL's chunk cache (1 MB) does.
+
+        CrystFEL reads panel by panel, and decompresses a chunk that the cache cannot hold once for each.
+        """
+        heights = {panel.end_ss - panel.min_ss for panel in self.detector.panels}
+        widths = {panel.end_fs - panel.min_fs for panel in self.detector.panels}
+        rows, columns = heights.pop(), slab[1]
+        width = widths.pop()
+        if heights or widths or slab[0] % rows or slab[1] % width:
+            return slab
+        while rows * columns * dtype.itemsize > 2**19 and columns % (2 * width) == 0:
+            columns //= 2
+        return rows, columns
+
+    def _start_single_writer(self) -> None:
+        assert self._file is not None
+        config = self._file.id.get_mdc_config()
+        config.evictions_enabled = False  # metadata reach the disk at flushes only
+        config.incr_mode = config.decr_mode = config.flash_incr_mode = 0
+        self._file.id.set_mdc_config(config)
+        self._file.swmr_mode = True
+        self._descriptor = os.open(self.unfinished, os.O_RDWR)
+        clear_writer_mark(self._descriptor)
+
+    def _reopen(self) -> None:
+        descriptor = os.open(self.unfinished, os.O_RDWR)
+        try:
+            clear_writer_mark(descriptor)
+        finally:
+            os.close(descriptor)
+        file = h5py.File(self.unfinished, "r+", libver="latest")
+        if file[PROVENANCE].attrs["run"] != self._provenance:
+            file.close()
+            raise ValueError(f"{self.unfinished} was begun with other inputs or options: remove it, or repeat those")
+        done = int(file[PROGRESS][()])
+        numbers = file["/LCLS/eventNumber"]
+        n_whole = min(len(file[path]) for path in _growing(file))
+        # Rows beyond the last flush are written again.
+        n_rows = int(np.searchsorted(numbers[:n_whole], done))
+        for path in _growing(file):
+            file[path].resize(n_rows, axis=0)
+        self._file, self.n_rows, self.events_done = file, n_rows, done
+        self.n_hits = int((file[N_PEAKS][:] >= self.hits.min_peaks).sum())
+        self._start_single_writer()
+
+    # Writing
+
+    def append(self, event: Event, peaks: PeakArray, number: int, good: npt.NDArray[np.bool_]) -> bool:
+        """Take an event, number in the input; write it if it is to be written. Returns whether it is a hit.
+
+        good : (panel, ss, fs), the mask in force; the first event's is written to the file.
+        """
+        if self._file is None:
+            self._create(event, good)
+        hit = len(peaks) >= self.hits.min_peaks
+        if hit or self.output.events == "all":
+            self.n_cut += len(peaks) > self.hits.max_peaks
+            self._rows.append((event, peaks, number))
+            if len(self._rows) >= _ROWS_HELD or self._held_bytes() > 2**26:
+                self._write_rows()
+        self.n_hits += hit
+        self.events_done = number + 1
+        if time.monotonic() - self._flushed > self.output.flush_s:
+            self.flush()
+        return hit
+
+    def _held_bytes(self) -> int:
+        return sum(event.frame.nbytes for event, _, _ in self._rows)
+
+    def _write_rows(self) -> None:
+        assert self._file is not None
+        if not self._rows:
+            return
+        first, end = self.n_rows, self.n_rows + len(self._rows)
+        rows = [(event, strongest(peaks, self.hits.max_peaks), peaks, number) for event, peaks, number in self._rows]
+        n_ss = rows[0][0].frame.shape[1]
+        if DATA in self._file:
+            data = self._file[DATA]
+            data.resize(end, axis=0)
+            for row, (event, _, _, _) in enumerate(rows, first):
+                data[row] = event.frame.reshape(data.shape[1:])
+        for column in PEAK_COLUMNS:
+            block = np.zeros((len(rows), self.hits.max_peaks), column.dtype)
+            for row, (_, kept, _, _) in enumerate(rows):
+                block[row, : len(kept)] = column.value(kept, n_ss)
+            self._extend(column.path, block)
+        for event_column in EVENT_COLUMNS:
+            values = [event_column.value(event, peaks, number) for event, _, peaks, number in rows]
+            self._extend(event_column.path, np.array(values, event_column.dtype))
+        self._extend(SOURCE, np.array([str(event).encode()[-512:] for event, *_ in rows], "S512"))
+        self._extend(N_PEAKS, np.array([len(kept) for _, kept, _, _ in rows], np.int32))
+        self.n_rows = end
+        self._rows.clear()
+
+    def _extend(self, path: str, values: npt.NDArray[Any]) -> None:
+        assert self._file is not None
+        dataset = self._file[path]
+        dataset.resize(self.n_rows + len(values), axis=0)
+        dataset[self.n_rows :] = values
+
+    def flush(self) -> None:
+        """Put everything taken so far on disk, whole and readable."""
+        if self._file is None:
+            return
+        self._write_rows()
+        self._file.flush()
+        self._file[PROGRESS][()] = self.events_done  # only after the rows it counts
+        self._file.flush()
+        clear_writer_mark(self._descriptor)
+        self._flushed = time.monotonic()
+
+    # Closing
+
+    def close(self) -> None:
+        """Finish the file, give it its name, and write the .lst and .geom that go with it."""
+        if self._file is None:
+            return
+        self.flush()
+        hits = np.flatnonzero(self._file[N_PEAKS][:] >= self.hits.min_peaks)
+        self._let_go()
+        os.replace(self.unfinished, self.path)
+        if self.output.images != "none":
+            self._write_companions(hits)
+
+    def abandon(self) -> None:
+        """Leave what was flushed under its unfinished name, for resume; remove it if nothing was."""
+        if self._file is None:
+            return
+        worth_keeping = self.events_done > 0
+        try:
+            self.flush()
+        except (OSError, RuntimeError):  # a full disk: the last flush stands
+            pass
+        self._let_go()
+        if not worth_keeping:
+            self.unfinished.unlink(missing_ok=True)
+
+    def _let_go(self) -> None:
+        assert self._file is not None
+        try:
+            self._file.close()
+        except (OSError, RuntimeError):
+            pass
+        clear_writer_mark(self._descriptor)
+        os.close(self._descriptor)
+        self._file = None
+
+    @property
+    def list_path(self) -> Path:
+        """The .lst of the hits."""
+        return self.path.with_suffix(".lst")
+
+    @property
+    def geom_path(self) -> Path:
+        """The .geom that fits the CXI."""
+        return self.path.with_suffix(".geom")
+
+    def _write_companions(self, hits: npt.NDArray[np.int64]) -> None:
+        where = self.path.resolve()
+        self.list_path.write_text("".join(f"{where} //{row}\n" for row in hits), encoding="utf-8")
+        write_geom(cxi_geometry(self.detector), self.geom_path, comment=f"Fits {self.path.name}, written by PeakRT.")
+
+    def __enter__(self) -> CxiWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abandon()
+
+
+def cxi_geometry(detector: Detector) -> Detector:
+    """Geometry of a CXI that CxiWriter writes for a detector."""
+    slab = detector.as_slab(DATA)
+    mask = (MaskSource(MASK, None, 0, 1),)
+    panels = tuple(replace(panel, masks=mask, camera_length=_from_cxi(panel.camera_length)) for panel in slab.panels)
+    energy = detector.photon_energy
+    return replace(
+        slab,
+        panels=panels,
+        camera_length=_from_cxi(detector.camera_length),
+        photon_energy=HeaderValue(PHOTON_ENERGY) if isinstance(energy, HeaderValue) else energy,
+        settings={**detector.settings, "peak_list": RESULT, "peak_list_type": "cxi"},
+    )
+
+
+def _from_cxi(length: float | HeaderValue | None) -> float | HeaderValue | None:
+    return HeaderValue(CAMERA_LENGTH, 1e-3) if isinstance(length, HeaderValue) else length
+
+
+def strongest(peaks: PeakArray, n: int) -> PeakArray:
+    """The n peaks of highest intensity, in their original order."""
+    if len(peaks) <= n:
+        return peaks
+    keep = np.sort(np.argpartition(peaks["intensity"], len(peaks) - n)[len(peaks) - n :])
+    return peaks[keep]
+
+
+def _grow(
+    file: h5py.File,
+    path: str,
+    row: tuple[int, ...],
+    dtype: npt.DTypeLike,
+    *,
+    axes: str = "",
+    chunks: tuple[int, ...] | None = None,
+    **compression: Any,
+) -> None:
+    dataset = file.create_dataset(
+        path, (0, *row), dtype, maxshape=(None, *row), chunks=chunks or ((1, *row) if row else (1024,)), **compression
+    )
+    if axes:
+        dataset.attrs["axes"] = axes
+
+
+def _growing(file: h5py.File) -> list[str]:
+    """Datasets with one row an event."""
+    paths = [column.path for column in (*PEAK_COLUMNS, *EVENT_COLUMNS)] + [N_PEAKS, SOURCE]
+    return paths + ([DATA] if DATA in file else [])
+
+
+def clear_writer_mark(descriptor: int) -> None:
+    """Clear the "open for writing" flags in the superblock of an HDF5 file, as the tool h5clear does.
+
+    HDF5 file format 3.0, section II.A: superblock version 3, flags in byte 11, lookup3 checksum in bytes 44-47.
+    Does nothing to files of other versions.
+    """
+    block = bytearray(os.pread(descriptor, 48, 0))
+    if len(block) < 48 or block[:8] != b"\x89HDF\r\n\x1a\n" or block[8] != 3 or block[9] != 8 or block[11] == 0:
+        return
+    block[11] = 0
+    struct.pack_into("<I", block, 44, _lookup3(bytes(block[:44])))
+    os.pwrite(descriptor, block, 0)
+
+
+def _lookup3(data: bytes) -> int:
+    """Bob Jenkins's lookup3 hash (public domain), which HDF5 uses for its metadata."""
+    full = 0xFFFFFFFF
+
+    def turn(x: int, k: int) -> int:
+        return ((x << k) | (x >> (32 - k))) & full
+
+    a = b = c = (0xDEADBEEF + len(data)) & full
+    while len(data) > 12:
+        x, y, z = struct.unpack_from("<3I", data)
+        a, b, c = (a + x) & full, (b + y) & full, (c + z) & full
+        a = ((a - c) & full) ^ turn(c, 4)
+        c = (c + b) & full
+        b = ((b - a) & full) ^ turn(a, 6)
+        a = (a + c) & full
+        c = ((c - b) & full) ^ turn(b, 8)
+        b = (b + a) & full
+        a = ((a - c) & full) ^ turn(c, 16)
+        c = (c + b) & full
+        b = ((b - a) & full) ^ turn(a, 19)
+        a = (a + c) & full
+        c = ((c - b) & full) ^ turn(b, 4)
+        b = (b + a) & full
+        data = data[12:]
+    x, y, z = struct.unpack("<3I", data.ljust(12, b"\0"))
+    a, b, c = (a + x) & full, (b + y) & full, (c + z) & full
+    c = ((c ^ b) - turn(b, 14)) & full
+    a = ((a ^ c) - turn(c, 11)) & full
+    b = ((b ^ a) - turn(a, 25)) & full
+    c = ((c ^ b) - turn(b, 16)) & full
+    a = ((a ^ c) - turn(c, 4)) & full
+    b = ((b ^ a) - turn(a, 14)) & full
+    return ((c ^ b) - turn(b, 24)) & full

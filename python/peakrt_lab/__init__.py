@@ -1,0 +1,1 @@
+"""Where finders are made and judged: simulation, comparison, evaluation by indexing."""

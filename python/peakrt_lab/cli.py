@@ -1,0 +1,205 @@
+"""The laboratory's command line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from peakrt.cli import add_geometry, load_geometry, override, run
+from peakrt.config import FINDERS, HitConfig
+from peakrt.finder import PeakFinder
+from peakrt.sources import open_source
+
+from .compare import PeakSets, compare, cxi_sets, slab_peaks, stream_sets, truth_sets
+from .evaluate import IndexingResult, read_result, run_indexamajig
+from .simulate import RESPONSES, Response, Scene, Simulator
+from .truth import Truth, write_run
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``peakrt-lab`` and return its exit status."""
+    return run(build_parser(), arguments)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    parser = argparse.ArgumentParser(prog="peakrt-lab", description="Simulate, compare and judge.")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    _add_simulate(commands)
+    _add_compare(commands)
+    _add_evaluate(commands)
+    return parser
+
+
+# simulate
+
+
+def _range(text: str) -> tuple[float, ...]:
+    return tuple(float(part) for part in text.split(","))
+
+
+def _add_simulate(commands: Any) -> None:
+    parser = commands.add_parser("simulate", help="simulate stills with their truth")
+    add_geometry(parser)
+    parser.add_argument("-o", "--output", required=True, metavar="OUT.cxi")
+    parser.add_argument("-n", "--events", type=int, default=100, help="[100]")
+    parser.add_argument("--seed", type=int, default=0, help="[0]")
+    parser.add_argument("--cell", type=_range, metavar="a,b,c,al,be,ga", help="A and degrees; otherwise one is drawn for each hit")
+    parser.add_argument("--space-group", default="P 1", help="of --cell [P 1]")
+    parser.add_argument("--gzip", action="store_true", help="compress the images")
+    for config, title in ((Scene, "scene"), (Response, "detector")):
+        group = parser.add_argument_group(f"{title} (LOW,HIGH is a range)")
+        for item in fields(config):
+            if item.name != "gain_modes":
+                group.add_argument(f"--{item.name.replace('_', '-')}", metavar="VALUE", help=f"[{item.default}]")
+    parser.set_defaults(run=_simulate)
+
+
+def _changed(config: Any, parsed: argparse.Namespace) -> Any:
+    """Config with the fields that the command line gives, each read as its default's type."""
+    changes: dict[str, Any] = {}
+    for item in fields(config):
+        text, default = getattr(parsed, item.name, None), getattr(config, item.name)
+        if text is None:
+            continue
+        try:
+            if isinstance(default, tuple):
+                low, high = _range(text)
+                changes[item.name] = (low, high)
+            elif isinstance(default, bool):
+                changes[item.name] = {"true": True, "false": False}[text.lower()]
+            else:
+                changes[item.name] = type(default)(text)
+        except (ValueError, KeyError):
+            raise ValueError(f"--{item.name.replace('_', '-')} {text}: expected something like {default}") from None
+    return replace(config, **changes)
+
+
+def _simulate(parsed: argparse.Namespace) -> int:
+    if parsed.geometry is None:
+        raise ValueError("give a detector with -g: a .geom file or a name")
+    if parsed.events < 1:
+        raise ValueError("--events should be at least 1")
+    if parsed.cell is not None and len(parsed.cell) != 6:
+        raise ValueError("--cell needs six numbers: a,b,c,alpha,beta,gamma")
+    detector = override(load_geometry(parsed.geometry), parsed)
+    simulator = Simulator(
+        detector,
+        scene=_changed(Scene(), parsed),
+        response=_changed(RESPONSES.get(parsed.geometry, Response()), parsed),
+        cell=parsed.cell,
+        space_group=parsed.space_group,
+        seed=parsed.seed,
+    )
+    events = (simulator.event(n) for n in tqdm(range(parsed.events), unit="event", disable=None))
+    n = write_run(parsed.output, simulator, events, compression="gzip" if parsed.gzip else None)
+    truth = Truth(parsed.output)
+    print(f"{n} events, {int(truth.hit.sum())} with crystals, {len(truth.peaks)} true peaks")
+    print(f"wrote {parsed.output} and {Path(parsed.output).with_suffix('.geom')}")
+    return 0
+
+
+# compare
+
+
+def _add_compare(commands: Any) -> None:
+    parser = commands.add_parser(
+        "compare",
+        help="compare two peak sets",
+        description="A set is FILE.cxi, FILE.stream, or one of these with a suffix: :truth (of a simulated run), "
+        ":predictions (of a stream's crystals), :peakfinder8 or :v3r3 (what that finder gives for FILE's frames).",
+    )
+    parser.add_argument("reference", help="the truth, or what to measure against")
+    parser.add_argument("found")
+    add_geometry(parser)
+    parser.add_argument("--distance", type=float, default=3.0, help="farthest that two peaks may be apart to match, pixels [3]")
+    parser.add_argument("--min-snr", type=float, default=0.0, help="reference peaks below need not be found [0]")
+    parser.set_defaults(run=_compare)
+
+
+def _peak_sets(text: str, parsed: argparse.Namespace) -> PeakSets:
+    path, _, kind = text.rpartition(":") if text.rsplit(":", 1)[-1] in ("truth", "predictions", *FINDERS) else (text, "", "")
+    if not Path(path).exists():
+        raise FileNotFoundError(f"{path} does not exist")
+    beside = Path(path).with_suffix(".geom")
+    chosen = parsed.geometry or (str(beside) if beside.exists() else None)
+    detector = None if chosen is None else load_geometry(chosen)
+    if kind == "truth":
+        if detector is None:
+            raise ValueError(f"{text} needs its geometry: -g")
+        return truth_sets(path, detector)
+    if kind in FINDERS:
+        source = open_source([path], detector)
+        finder = PeakFinder(FINDERS[kind](), geometry=source.detector)
+        events = enumerate(source.events())
+        return {n: slab_peaks(finder(e.frame, e.mask), e.frame.shape[1]) for n, e in events}
+    if path.endswith(".stream") or kind == "predictions":
+        return stream_sets(path, detector, predictions=kind == "predictions")
+    return cxi_sets(path)
+
+
+def _compare(parsed: argparse.Namespace) -> int:
+    if parsed.distance <= 0:
+        raise ValueError("--distance should be above 0 pixels")
+    reference, found = _peak_sets(parsed.reference, parsed), _peak_sets(parsed.found, parsed)
+    blank = None
+    if parsed.reference.endswith(":truth"):
+        hit = Truth(parsed.reference.removesuffix(":truth")).hit
+        blank = lambda event: not hit[event]  # noqa: E731
+    agreement = compare(reference, found, distance=parsed.distance, min_snr=parsed.min_snr, blank=blank)
+    print("\n".join(agreement.lines()))
+    return 0
+
+
+# evaluate
+
+
+def _add_evaluate(commands: Any) -> None:
+    parser = commands.add_parser("evaluate", help="index the peaks of a CXI with indexamajig and count")
+    parser.add_argument("inputs", nargs="+", metavar="IN", help="CXI files of peakrt find, or streams that are there already")
+    parser.add_argument("-g", "--geometry", help="CrystFEL geometry; otherwise the .geom beside each CXI")
+    parser.add_argument("-p", "--cell", type=Path, help="CrystFEL unit cell file")
+    parser.add_argument("--truth", help="simulated run: orientation error and false hits are counted against it")
+    parser.add_argument("--frames", type=int, help="frames of the whole run, where the input holds only hits")
+    parser.add_argument("--min-peaks", type=int, default=HitConfig().min_peaks, help="least peaks of a hit [15]")
+    parser.add_argument("-j", "--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the streams there")
+    parser.set_defaults(run=_evaluate)
+
+
+def _evaluate(parsed: argparse.Namespace) -> int:
+    truth = None if parsed.truth is None else Truth(parsed.truth)
+    if parsed.keep is not None and not parsed.keep.is_dir():
+        raise FileNotFoundError(f"folder {parsed.keep} does not exist")
+    for text in parsed.inputs:
+        path = Path(text)
+        if not path.exists():
+            raise FileNotFoundError(f"{path} does not exist")
+        print(f"{path}")
+        print("\n".join("  " + line for line in _evaluate_one(path, parsed, truth).lines()))
+    return 0
+
+
+def _evaluate_one(path: Path, parsed: argparse.Namespace, truth: Truth | None) -> IndexingResult:
+    count = {"frames": parsed.frames, "min_peaks": parsed.min_peaks, "truth": truth}
+    if path.suffix == ".stream":
+        return read_result(path, **count)
+    geometry = Path(parsed.geometry) if parsed.geometry else path.with_suffix(".geom")
+    if not geometry.exists():
+        raise FileNotFoundError(f"{geometry} does not exist: give the geometry with -g")
+    with tempfile.TemporaryDirectory(prefix="peakrt-") as scratch:
+        stream = (parsed.keep or Path(scratch)) / path.with_suffix(".stream").name
+        run_indexamajig(path, geometry, stream, cell=parsed.cell, processes=parsed.processes)
+        return read_result(stream, **count)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,395 @@
+"""Simulated stills with their truth: crystals, scatter, shadows, and what a detector makes of them.
+
+The recipe is common knowledge of the field (Wilson 1949 intensities; Gaussian partiality as in nanoBragg's and
+pixel-free simulators); numbers that are not a law of nature are fields of the dataclasses below.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from peakrt import _native
+from peakrt_geometry import Detector
+from peakrt_geometry.panels import HC_EV_M
+
+from .crystal import Beam, Crystal, excited, make_crystal, random_cell, random_rotation
+
+#: One true peak: raw position (an integer is a pixel's centre), photons, background and read noise variance in
+#: photons a pixel, SNR, Miller indices, lattice.
+TRUTH = np.dtype(
+    [
+        ("panel", np.int32),
+        ("ss", np.float32),
+        ("fs", np.float32),
+        ("photons", np.float32),
+        ("background", np.float32),
+        ("snr", np.float32),
+        ("sigma", np.float32),
+        ("h", np.int16),
+        ("k", np.int16),
+        ("l", np.int16),
+        ("lattice", np.int16),
+    ]
+)
+
+SPOT = np.dtype(
+    [("panel", np.int32)]
+    + [(name, np.float32) for name in ("ss", "fs", "photons", "sigma_along", "sigma_across", "cos_fs", "sin_ss")]
+)
+
+
+@dataclass(frozen=True)
+class Response:
+    """What a detector makes of photons.
+
+    psf : pixels, rms; psf_after : whether it acts on counted photons and correlates their noise (CCDs)
+    read_noise : photons, rms; offset : ADU; gain_spread : relative, rms; photon_gain : ADU a photon where the
+    geometry says nothing; gain_modes : (photons above which, factor on the noise)
+    """
+
+    psf: float = 0.3
+    psf_after: bool = False
+    read_noise: float = 0.1
+    offset: float = 0.0
+    gain_spread: float = 0.01
+    photon_gain: float = 1.0
+    gain_modes: tuple[tuple[float, float], ...] = ()
+    dtype: str = "f4"
+    low: float = -1e6
+    high: float = 1e6
+    hot: float = 2e-6
+    dead: float = 1e-5
+
+
+_COUNTER = Response(psf=0.2, read_noise=0.0, gain_spread=0.0, dtype="i4", low=0, high=2**20)
+_INTEGRATING = Response(psf=0.25, read_noise=0.15)
+#: By the name of a detector in the catalogue; others get the generic response.
+RESPONSES = {
+    "epix10k2m": replace(_INTEGRATING, gain_modes=((100.0, 3.0), (10000.0, 30.0))),
+    "jungfrau1m": replace(_INTEGRATING, read_noise=0.06, gain_modes=((30.0, 8.0), (800.0, 60.0))),
+    "jungfrau4m": replace(_INTEGRATING, read_noise=0.06, gain_modes=((30.0, 8.0), (800.0, 60.0))),
+    "jungfrau16m": replace(_INTEGRATING, read_noise=0.06, gain_modes=((30.0, 8.0), (800.0, 60.0))),
+    "agipd1m": replace(_INTEGRATING, read_noise=0.12, gain_modes=((50.0, 6.0), (1000.0, 40.0))),
+    "cspad": replace(_INTEGRATING, psf=0.3, read_noise=0.25, gain_spread=0.03, hot=1e-5),
+    "rayonix_mx170": Response(psf=0.6, psf_after=True, read_noise=0.4, offset=10.0, dtype="u2", low=0, high=65535),
+    "rayonix_mx340": Response(psf=0.5, psf_after=True, read_noise=0.4, offset=10.0, dtype="u2", low=0, high=65535),
+    "eiger4m": replace(_COUNTER, dtype="u4", high=2**22),
+    "eiger16m": replace(_COUNTER, dtype="u4", high=2**22),
+    "pilatus6m": _COUNTER,
+}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What the beam meets. Pairs are ranges, drawn from evenly in the logarithm (or evenly where they hold 0)."""
+
+    hit_fraction: float = 0.6
+    lattices: int = 1  # most lattices of a hit; each further one comes with a chance of 1 in 5
+    photons: tuple[float, float] = (100.0, 10000.0)  # of a full reflection of mean strength at low angle
+    b_factor: tuple[float, float] = (10.0, 40.0)  # A^2
+    d_min: float = 1.8  # A
+    mosaicity: tuple[float, float] = (2e-4, 2e-3)  # rad
+    bandwidth: tuple[float, float] = (5e-4, 3e-3)
+    divergence: tuple[float, float] = (1e-5, 3e-4)  # rad
+    size_px: tuple[float, float] = (0.1, 0.6)  # the crystal's own shadow on a peak, rms pixels
+    background: tuple[float, float] = (0.1, 20.0)  # photons a pixel at the water ring
+    polarisation: float = 1.0  # along x
+    beam_stop_px: tuple[float, float] = (8.0, 40.0)
+    jet: float = 0.2  # chances of a jet streak, a shadow, ice rings, salt rings, and zingers
+    shadow: float = 0.15
+    ice: float = 0.1
+    salt: float = 0.1
+    zingers: float = 2.0  # a frame
+    flux_spread: float = 0.3  # shot to shot, rms of the logarithm
+
+
+@dataclass(frozen=True)
+class SimulatedEvent:
+    """One simulated shot.
+
+    frame : (panel, ss, fs); peaks : TRUTH; lattices : (n, 3, 3) rows a*, b*, c* in the laboratory, 1/A
+    """
+
+    frame: npt.NDArray[Any]
+    hit: bool
+    peaks: npt.NDArray[np.void]
+    lattices: npt.NDArray[np.float64]
+    flux: float
+
+
+def _draw(rng: np.random.Generator, low_high: tuple[float, float]) -> float:
+    low, high = low_high
+    if low > 0:
+        return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+    return float(rng.uniform(low, high))
+
+
+@dataclass
+class Simulator:
+    """Simulates events of one detector; event(n) depends on the seed and n alone.
+
+    detector : with camera length and photon energy as numbers
+    cell, space_group : of every crystal; None draws them for each hit
+    Raises ValueError for a geometry without numbers.
+    """
+
+    detector: Detector
+    scene: Scene = field(default_factory=Scene)
+    response: Response = field(default_factory=Response)
+    cell: tuple[float, ...] | None = None
+    space_group: str = "P 1"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self.camera_length = self.detector.number("camera_length")
+        self.energy = self.detector.number("photon_energy")
+        self.wavelength = HC_EV_M / self.energy * 1e10
+        self.gain = self._photon_gain()
+        z = self.detector.z_offset_m + np.float32(self.camera_length)
+        x, y = self.detector.x_m, self.detector.y_m
+        r2 = x * x + y * y
+        distance2 = r2 + z * z
+        self._radius = np.minimum(np.rint(self.detector.radius), 65535).astype(np.uint16)
+        # Thomson polarisation along x, and the solid angle of a pixel relative to one on the axis
+        polarised = 1 - self.scene.polarisation * x * x / distance2 - (1 - self.scene.polarisation) * r2 / distance2 / 2
+        self._angular = (polarised * (z * z / distance2) ** 1.5).astype(np.float32)
+        self.good = self.detector.mask.copy()
+        self._spots = _PanelSolver(self.detector, self.camera_length)
+        rng = np.random.default_rng([self.seed, 1])
+        self._hot, self._dead = self._bad_pixels(rng)
+        self._crystal = None if self.cell is None else make_crystal(self.cell, self.space_group, self.scene.d_min, self.seed)
+
+    def _photon_gain(self) -> float:
+        if self.detector.adu_per_photon is not None:
+            return self.detector.adu_per_photon
+        if self.detector.adu_per_eV is not None:
+            return self.detector.adu_per_eV * self.energy
+        return self.response.photon_gain
+
+    def _bad_pixels(self, rng: np.random.Generator) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Hot and dead pixels; two in three are listed in the mask, the others are for the finder to survive."""
+        on = np.flatnonzero(self.good)
+        hot = rng.choice(on, rng.poisson(self.response.hot * len(on)), replace=False)
+        dead = rng.choice(on, rng.poisson(self.response.dead * len(on)), replace=False)
+        for bad in (hot, dead):
+            self.good.flat[bad[: 2 * len(bad) // 3]] = False
+        return hot, dead
+
+    def event(self, number: int) -> SimulatedEvent:
+        """Simulate one event."""
+        rng = np.random.default_rng([self.seed, 2, number])
+        hit = bool(rng.random() < self.scene.hit_fraction)
+        flux = float(np.exp(self.scene.flux_spread * rng.standard_normal()))
+        expected = self._background(rng, flux)
+        peaks, spots, lattices = self._diffract(rng, flux) if hit else _nothing()
+        at = (peaks["panel"], np.rint(peaks["ss"]).astype(int), np.rint(peaks["fs"]).astype(int))
+        peaks["background"] = expected[at]
+        # Significance of a peak's photons over those of the background under it; 4 pi sigma^2 is the noise-equivalent area
+        variance = peaks["background"] + self.response.read_noise**2
+        area = np.maximum(4 * np.pi * peaks["sigma"] ** 2, 1)
+        peaks["snr"] = peaks["photons"] / np.sqrt(peaks["photons"] + area * variance)
+        _native.draw_spots(spots, expected)
+        visible = (peaks["photons"] > 1) & self.good[at]
+        return SimulatedEvent(self._detect(rng, expected), hit, peaks[visible], lattices, flux)
+
+    # Scatter
+
+    def _background(self, rng: np.random.Generator, flux: float) -> npt.NDArray[np.float32]:
+        scene, size = self.scene, self.detector.panels[0].pixel_size_m
+        pixels = np.arange(int(self._radius.max()) + 2)
+        two_theta = np.arctan2(pixels * size, self.camera_length)
+        s = 2 * np.sin(two_theta / 2) / self.wavelength  # 1/d, 1/A
+        level = _draw(rng, scene.background) * flux
+        water = np.exp(-0.5 * ((s - rng.normal(0.31, 0.006)) / rng.uniform(0.045, 0.065)) ** 2) + 0.25 * np.exp(
+            -0.5 * ((s - 0.45) / 0.06) ** 2
+        )
+        air = _draw(rng, (0.1, 3.0)) * np.exp(-s / _draw(rng, (0.02, 0.12)))
+        profile = level * (water + air + 0.15)
+        stop = _draw(rng, scene.beam_stop_px)
+        profile /= 1 + np.exp(-(pixels - stop) / rng.uniform(0.5, 3))
+        expected = profile.astype(np.float32)[self._radius] * self._angular
+        self._add_rings(rng, expected, level)
+        if rng.random() < scene.jet:
+            self._add_jet(rng, expected, level)
+        if rng.random() < scene.shadow:
+            angle, reach = rng.uniform(0, 2 * np.pi), _draw(rng, (100.0, 1500.0)) * size
+            inside = self.detector.x_m * np.float32(np.cos(angle)) + self.detector.y_m * np.float32(np.sin(angle)) > reach
+            expected[inside] *= np.float32(rng.uniform(0.2, 0.9))
+        return expected
+
+    def _add_rings(self, rng: np.random.Generator, expected: npt.NDArray[np.float32], level: float) -> None:
+        ice_d = (3.90, 3.67, 3.44, 2.67, 2.25, 2.07, 1.95, 1.92)  # hexagonal ice, A
+        rings = [(1 / d, _draw(rng, (0.2, 3.0)), 3.0) for d in ice_d] if rng.random() < self.scene.ice else []
+        if rng.random() < self.scene.salt:
+            rings += [(1 / _draw(rng, (1.6, 8.0)), _draw(rng, (0.5, 10.0)), 1.0) for _ in range(rng.integers(1, 5))]
+        size = self.detector.panels[0].pixel_size_m
+        for s, strength, width in rings:
+            half = s * self.wavelength / 2
+            if half > 0.7:
+                continue
+            radius = self.camera_length * np.tan(2 * np.arcsin(half)) / size
+            near = np.abs(self.detector.radius - np.float32(radius)) < 4 * width
+            if not near.any():
+                continue
+            r, angle = self.detector.radius[near], np.arctan2(self.detector.y_m[near], self.detector.x_m[near])
+            grains = rng.gamma(grain := _draw(rng, (0.3, 30.0)), 1 / grain, max(16, int(2 * np.pi * radius / 4)))
+            texture = grains[((angle / (2 * np.pi) + 0.5) * (len(grains) - 1)).astype(int)]
+            expected[near] += (level * strength * texture * np.exp(-0.5 * ((r - radius) / width) ** 2)).astype(np.float32)
+
+    def _add_jet(self, rng: np.random.Generator, expected: npt.NDArray[np.float32], level: float) -> None:
+        angle, size = rng.uniform(0, np.pi), self.detector.panels[0].pixel_size_m
+        along = np.abs(self.detector.x_m * np.float32(np.cos(angle)) + self.detector.y_m * np.float32(np.sin(angle))) / size
+        across = (self.detector.y_m * np.float32(np.cos(angle)) - self.detector.x_m * np.float32(np.sin(angle))) / size
+        width, reach = _draw(rng, (1.0, 6.0)), _draw(rng, (30.0, 200.0))
+        near = (np.abs(across) < 4 * width) & (along < 8 * reach)
+        streak = level * _draw(rng, (1.0, 200.0)) * np.exp(-along[near] / reach - 0.5 * (across[near] / width) ** 2)
+        expected[near] += streak.astype(np.float32)
+
+    # Diffraction
+
+    def _diffract(self, rng: np.random.Generator, flux: float) -> tuple[npt.NDArray[np.void], npt.NDArray[np.void], npt.NDArray[np.float64]]:
+        peaks, spots, lattices = [], [], []
+        beam = Beam(self.wavelength, _draw(rng, self.scene.bandwidth), _draw(rng, self.scene.divergence))
+        for lattice in range(self.scene.lattices):
+            if lattice and rng.random() > 0.2:
+                break
+            crystal = self._crystal or make_crystal(*random_cell(rng), self.scene.d_min, int(rng.integers(2**31)))
+            rotation = random_rotation(rng)
+            p, s = self._one_lattice(rng, crystal, rotation, beam, flux)
+            p["lattice"] = lattice
+            peaks.append(p)
+            spots.append(s)
+            lattices.append(crystal.reciprocal @ rotation.T)
+        return np.concatenate(peaks), np.concatenate(spots), np.array(lattices)
+
+    def _one_lattice(
+        self, rng: np.random.Generator, crystal: Crystal, rotation: npt.NDArray[np.float64], beam: Beam, flux: float
+    ) -> tuple[npt.NDArray[np.void], npt.NDArray[np.void]]:
+        mosaicity, own_size = _draw(rng, self.scene.mosaicity), _draw(rng, self.scene.size_px)
+        chosen, intensity, direction = excited(
+            crystal, rotation, beam, mosaicity=mosaicity, size_A=_draw(rng, (1000.0, 20000.0)),
+            b_factor=_draw(rng, self.scene.b_factor),
+        )  # fmt: skip
+        which, panel, ss, fs = self._spots.hits(direction)
+        photons = intensity[which] * _draw(rng, self.scene.photons) * flux
+        at = (panel, np.rint(ss).astype(int), np.rint(fs).astype(int))
+        photons = photons * self._angular[at]
+        strong = photons > 0.2
+        which, panel, ss, fs, photons = which[strong], panel[strong], ss[strong], fs[strong], photons[strong]
+        at = (panel, np.rint(ss).astype(int), np.rint(fs).astype(int))
+        radius = self.detector.radius[at].astype(np.float64)
+        psf2 = 0.0 if self.response.psf_after else self.response.psf**2
+        core2 = psf2 + own_size**2
+        radial = np.sqrt(core2 + (beam.bandwidth * radius) ** 2)
+        tangential = np.sqrt(core2 + (mosaicity * radius) ** 2)
+        spots = np.zeros(len(which), SPOT)
+        spots["panel"], spots["ss"], spots["fs"], spots["photons"] = panel, ss, fs, photons
+        spots["sigma_along"], spots["sigma_across"] = radial, tangential
+        spots["cos_fs"], spots["sin_ss"] = self._spots.outward(panel, ss, fs)
+        peaks = np.zeros(len(which), TRUTH)
+        peaks["panel"], peaks["ss"], peaks["fs"], peaks["photons"] = panel, ss, fs, photons
+        after = self.response.psf**2 if self.response.psf_after else 0.0
+        peaks["sigma"] = np.sqrt(np.sqrt((radial**2 + after) * (tangential**2 + after)))
+        for axis, name in enumerate("hkl"):
+            peaks[name] = crystal.hkl[chosen[which], axis]
+        return peaks, spots
+
+    # Detection
+
+    def _detect(self, rng: np.random.Generator, expected: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+        response = self.response
+        photons = expected
+        _native.count_photons(photons, int(rng.integers(2**63)))
+        self._add_zingers(rng, photons)
+        photons.flat[self._hot] += 200 + rng.poisson(50, len(self._hot))
+        if response.psf_after:
+            photons = self._blur(photons)
+        counts = photons.copy() if response.gain_modes else photons
+        frame = np.empty_like(photons)
+        whole = np.dtype(response.dtype).kind in "iu"
+        _native.read_out(
+            photons, frame, offset=response.offset, gain=self.gain, gain_spread=response.gain_spread,
+            read_noise=response.read_noise * self.gain, low=response.low, high=response.high, whole=whole,
+            pixel_seed=self.seed + 1, seed=int(rng.integers(2**63)),
+        )  # fmt: skip
+        for above, factor in response.gain_modes:
+            switched = np.flatnonzero(counts > above)
+            noise = rng.standard_normal(len(switched)) * response.read_noise * self.gain * factor
+            frame.flat[switched] += noise.astype(np.float32)
+        frame.flat[self._dead] = response.offset
+        frame[~self.detector.covered] = 0
+        return frame.astype(response.dtype)
+
+    def _add_zingers(self, rng: np.random.Generator, photons: npt.NDArray[np.float32]) -> None:
+        for _ in range(rng.poisson(self.scene.zingers)):
+            at, length = rng.integers(photons.size), int(rng.geometric(0.5))
+            photons.flat[at : at + length] += np.float32(_draw(rng, (5.0, 500.0)))
+
+    def _blur(self, photons: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        from scipy.ndimage import correlate1d
+
+        reach = int(np.ceil(3 * self.response.psf))
+        kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / self.response.psf) ** 2)
+        kernel /= kernel.sum()
+        for axis in (1, 2):
+            photons = correlate1d(photons, kernel, axis=axis, mode="nearest")
+        return photons
+
+
+def _nothing() -> tuple[npt.NDArray[np.void], npt.NDArray[np.void], npt.NDArray[np.float64]]:
+    return np.zeros(0, TRUTH), np.zeros(0, SPOT), np.zeros((0, 3, 3))
+
+
+class _PanelSolver:
+    """Where rays from the sample meet the panels."""
+
+    def __init__(self, detector: Detector, camera_length: float) -> None:
+        self.rows = detector.asics
+        self.corner = np.array([panel.corner_m for panel in detector.panels]) + [0, 0, camera_length]
+        ss, fs = (np.array([getattr(panel, name) for panel in detector.panels]) for name in ("ss_m", "fs_m"))
+        normal = np.cross(ss, fs)
+        norm2 = np.einsum("ij,ij->i", normal, normal)[:, None]
+        self.normal = normal
+        self.ss_dual, self.fs_dual = np.cross(fs, normal) / norm2, np.cross(normal, ss) / norm2
+        self.ss, self.fs = ss, fs
+
+    def hits(
+        self, direction: npt.NDArray[np.float64]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Rays that land on a panel: their numbers, plane of the frame, and raw ss and fs."""
+        out = []
+        for number, (plane, min_ss, end_ss, min_fs, end_fs) in enumerate(self.rows):
+            with np.errstate(divide="ignore", invalid="ignore"):
+                length = (self.normal[number] @ self.corner[number]) / (direction @ self.normal[number])
+            at = direction * length[:, None] - self.corner[number]
+            ss, fs = at @ self.ss_dual[number], at @ self.fs_dual[number]
+            with np.errstate(invalid="ignore"):
+                on = (length > 0) & (ss >= 0) & (ss < end_ss - min_ss) & (fs >= 0) & (fs < end_fs - min_fs)
+            which = np.flatnonzero(on)
+            # Corners are edges of pixels, raw positions count from pixel centres.
+            raw_ss = np.minimum(ss[which] - 0.5 + min_ss, np.nextafter(np.float32(end_ss - 0.5), np.float32(0)))
+            raw_fs = np.minimum(fs[which] - 0.5 + min_fs, np.nextafter(np.float32(end_fs - 0.5), np.float32(0)))
+            out.append((which, np.full(len(which), plane, np.int32), raw_ss.clip(min_ss - 0.49), raw_fs.clip(min_fs - 0.49)))
+        which, plane_of, ss_of, fs_of = (np.concatenate(parts) for parts in zip(*out, strict=True))
+        ss_of, fs_of = np.maximum(ss_of, -0.49), np.maximum(fs_of, -0.49)
+        return which, plane_of, ss_of, fs_of
+
+    def outward(
+        self, plane: npt.NDArray[np.int32], ss: npt.NDArray[np.float64], fs: npt.NDArray[np.float64]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Direction away from the beam at raw positions, in (fs, ss), of unit length."""
+        along_fs, along_ss = np.ones(len(ss)), np.zeros(len(ss))
+        for number, (index, min_ss, end_ss, min_fs, end_fs) in enumerate(self.rows):
+            on = (plane == index) & (ss >= min_ss - 0.5) & (ss < end_ss - 0.5) & (fs >= min_fs - 0.5) & (fs < end_fs - 0.5)
+            if on.any():
+                at = self.corner[number] + np.outer(ss[on] - min_ss + 0.5, self.ss[number])
+                at += np.outer(fs[on] - min_fs + 0.5, self.fs[number])
+                at[:, 2] = 0
+                along_fs[on], along_ss[on] = at @ self.fs[number], at @ self.ss[number]
+        length = np.hypot(along_fs, along_ss)
+        length[length == 0] = 1
+        return along_fs / length, along_ss / length

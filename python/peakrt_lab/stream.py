@@ -1,0 +1,141 @@
+"""CrystFEL streams, read: peaks, indexed crystals, predicted reflections."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass
+class IndexedCrystal:
+    """cell : a, b, c (A), alpha, beta, gamma (degrees); reciprocal : rows a*, b*, c* in 1/A.
+
+    ss, fs : predicted positions in the data array, an integer is a pixel's centre; panel : their panels
+    """
+
+    cell: Floats
+    reciprocal: Floats
+    ss: Floats
+    fs: Floats
+    panel: list[str]
+
+
+@dataclass
+class Chunk:
+    """One frame of a stream."""
+
+    filename: str = ""
+    event: str = ""
+    hit: bool = False
+    indexed_by: str = "none"
+    ss: Floats = field(default_factory=lambda: np.empty(0))
+    fs: Floats = field(default_factory=lambda: np.empty(0))
+    intensity: Floats = field(default_factory=lambda: np.empty(0))
+    panel: list[str] = field(default_factory=list)
+    crystals: list[IndexedCrystal] = field(default_factory=list)
+
+    @property
+    def number(self) -> int:
+        """Index of the event in its file; 0 where the event has no name."""
+        match = re.search(r"(\d+)$", self.event)
+        return int(match[1]) if match else 0
+
+
+def read_stream(path: str | Path) -> Iterator[Chunk]:
+    """Read a stream chunk by chunk.
+
+    Raises ValueError, naming the line, for a file that is no stream or a row that cannot be read.
+    """
+    with open(path, encoding="utf-8", errors="replace") as file:
+        first = file.readline()
+        if not first.startswith("CrystFEL stream format"):
+            raise ValueError(f"{path} is not a CrystFEL stream")
+        reader = _Reader(str(path))
+        for number, line in enumerate(file, 2):
+            chunk = reader.take(line.rstrip("\n"), number)
+            if chunk is not None:
+                yield chunk
+
+
+@dataclass
+class _Reader:
+    path: str
+    chunk: Chunk | None = None
+    table: str = ""
+    rows: list[list[str]] = field(default_factory=list)
+    cell: Floats = field(default_factory=lambda: np.full(6, np.nan))
+    axes: Floats = field(default_factory=lambda: np.full((3, 3), np.nan))
+
+    def take(self, line: str, number: int) -> Chunk | None:
+        try:
+            return self._take(line)
+        except (ValueError, IndexError):
+            raise ValueError(f"{self.path}, line {number}: cannot be read: {line[:80]!r}") from None
+
+    def _take(self, line: str) -> Chunk | None:
+        if line.startswith("----- Begin chunk"):
+            self.chunk = Chunk()
+        if self.chunk is None:
+            return None
+        if line.startswith("----- End chunk"):
+            done, self.chunk = self.chunk, None
+            return done
+        if self.table:
+            self._take_row(line)
+        elif line.startswith("Peaks from peak search"):
+            self.table = "peaks"
+        elif line.startswith("Reflections measured after indexing"):
+            self.table = "reflections"
+        else:
+            self._take_header(line)
+        return None
+
+    def _take_header(self, line: str) -> None:
+        assert self.chunk is not None
+        key, _, value = line.partition(": ") if ": " in line else line.partition(" = ")
+        value = value.strip()
+        if key == "Image filename":
+            self.chunk.filename = value
+        elif key == "Event":
+            self.chunk.event = value
+        elif key == "hit":
+            self.chunk.hit = value == "1"
+        elif key == "indexed_by":
+            self.chunk.indexed_by = value
+        elif line.startswith("Cell parameters"):
+            numbers = [float(text) for text in re.findall(r"-?\d+\.\d+", line)]
+            self.cell = np.array([*(10 * x for x in numbers[:3]), *numbers[3:6]])
+        elif key in ("astar", "bstar", "cstar"):
+            self.axes["abc".index(key[0])] = [0.1 * float(x) for x in re.findall(r"[-+]\d+\.\d+", value)[:3]]
+        elif line.startswith("--- End crystal"):
+            if not self.chunk.crystals or self.chunk.crystals[-1].reciprocal is not self.axes:
+                self._add_crystal([])
+
+    def _take_row(self, line: str) -> None:
+        assert self.chunk is not None
+        if not line.startswith("End of"):
+            self.rows.append(line.split())
+            return
+        rows = self.rows[1:]  # the first is the heading
+        if self.table == "peaks":
+            values = np.array([[float(x) for x in row[:4]] for row in rows]).reshape(-1, 4)
+            self.chunk.fs, self.chunk.ss, self.chunk.intensity = values[:, 0] - 0.5, values[:, 1] - 0.5, values[:, 3]
+            self.chunk.panel = [row[4] for row in rows]
+        else:
+            self._add_crystal(rows)
+        self.table, self.rows = "", []
+
+    def _add_crystal(self, rows: list[list[str]]) -> None:
+        assert self.chunk is not None
+        values = np.array([[float(x) for x in row[7:9]] for row in rows]).reshape(-1, 2) - 0.5
+        self.chunk.crystals.append(
+            IndexedCrystal(self.cell, self.axes.copy(), values[:, 1], values[:, 0], [row[9] for row in rows])
+        )
+        self.cell, self.axes = np.full(6, np.nan), self.chunk.crystals[-1].reciprocal
