@@ -105,7 +105,7 @@ class AsicSearch {
   void try_seed(std::int32_t pixel) {
     const int ss = pixel / plan_.shape.fs - first_ss_, fs = pixel % plan_.shape.fs - first_fs_;
     // The original never starts a group on the outermost pixels of an ASIC.
-    if (ss < 1 || fs < 1 || ss >= n_ss_ - 1 || fs >= n_fs_ - 1 || visited(pixel)) return;
+    if (ss < 1 || fs < 1 || ss >= n_ss_ - 1 || fs >= n_fs_ - 1 || visited(pixel) || !(value(pixel) <= FLT_MAX)) return;
     grow(ss, fs);
     if (n_ < options_.min_pixels || n_ > options_.max_pixels || std::fabs(sum_) < 1e-10) return;
     const float com_fs = sum_fs_ / std::fabs(sum_), com_ss = sum_ss_ / std::fabs(sum_);

@@ -146,8 +146,14 @@ class _Reader:
             data=keys.get("data"),
             masks=_masks(keys),
             camera_length=_camera_length(keys.get("clen")),
-            settings={key: value for key, value in keys.items() if key in _PANEL_SETTINGS - {"clen", "coffset"}},
+            settings=self._settings(keys),
         )
+
+    def _settings(self, keys: dict[str, str]) -> dict[str, str]:
+        """What a panel sets besides its place; the gain only where it is not that of the whole detector."""
+        kept = {key: value for key, value in keys.items() if key in _PANEL_SETTINGS - {"clen", "coffset"}}
+        whole = {key: value for key, value in self.defaults.items() if key.startswith("adu_per_")}
+        return {key: value for key, value in kept.items() if whole.get(key) != value}
 
     def _region(self, name: str, keys: dict[str, str]) -> BadRegion:
         for kind, order in (
@@ -385,11 +391,7 @@ def _panel_lines(panel: Panel, detector: Detector) -> list[str]:
         lines += _mask_lines(panel, "")
     if any(p.dims != first.dims for p in detector.panels):
         lines += [f"dim{axis} = {entry}" for axis, entry in enumerate(panel.dims)]
-    known = {"res": None, "adu_per_photon": detector.adu_per_photon, "adu_per_eV": detector.adu_per_eV}
-    for key, value in panel.settings.items():
-        if key == "res" or (key in known and known[key] is not None and float(value) == known[key]):
-            continue
-        lines.append(f"{key} = {value}")
+    lines += [f"{key} = {value}" for key, value in panel.settings.items() if key != "res"]
     return [f"{panel.name}/{line}" for line in lines]
 
 

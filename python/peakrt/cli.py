@@ -64,7 +64,7 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     if "No space left" in text:
-        text = "no space left on the disk: what was flushed is kept, free some space and go on with --resume"
+        text = "no space left on the disk"
     return " ".join(text.split()) or type(error).__name__
 
 
@@ -201,8 +201,14 @@ def _find(parsed: argparse.Namespace) -> int:
                 )
 
         limit = None if parsed.limit is None else max(0, parsed.limit - writer.events_done)
-        with writer:
-            summary = find_run(source, finder, writer, threads=parsed.threads, limit=limit, on_event=show)
+        try:
+            with writer:
+                summary = find_run(source, finder, writer, threads=parsed.threads, limit=limit, on_event=show)
+        except (OSError, ValueError, RuntimeError) as error:
+            if not writer.unfinished.exists():
+                raise
+            kept = f"what was found before is in {writer.unfinished} (--resume goes on)"
+            raise RuntimeError(f"{one_line(error)}; {kept}") from error
     _report(summary, writer)
     return 0
 

@@ -50,7 +50,7 @@ class OutputConfig:
     """What the CXI holds."""
 
     events: str = option("hits", "hits or all")  # type: ignore[assignment]
-    images: str = option("gzip", "images in the CXI: gzip, lz4 (bitshuffle; CrystFEL needs the plug-in), raw or none")  # type: ignore[assignment]
+    images: str = option("raw", "images in the CXI: raw, gzip, lz4 (bitshuffle; CrystFEL needs the plug-in) or none")  # type: ignore[assignment]
     flush_s: float = option(5.0, "seconds between flushes: what was flushed survives a crash")  # type: ignore[assignment]
 
 

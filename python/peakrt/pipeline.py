@@ -1,7 +1,9 @@
-"""Source to finder to writer, with reading running ahead."""
+"""Source to finder to writer, with reading running ahead and writing behind."""
 
 from __future__ import annotations
 
+import queue
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -13,13 +15,14 @@ import numpy.typing as npt
 
 from .event import Event
 from .finder import PeakFinder
+from .peaks import PeakArray
 from .sources import Source, read_ahead
 from .writer import CxiWriter
 
 
 @dataclass
 class Summary:
-    """What a run did. Times are seconds of the main thread: waiting for the reader, finding, writing."""
+    """What a run did. Times are seconds of the main thread: waiting for the reader, finding, waiting for the writer."""
 
     events: int = 0
     hits: int = 0
@@ -35,6 +38,42 @@ class Summary:
         return self.events / self.seconds if self.seconds else 0.0
 
 
+class _WriteBehind:
+    """Appends to a writer in a thread of its own, a few events behind the finder.
+
+    Leaving the context waits until all is written; an error of the writer surfaces there or at the next append.
+    """
+
+    def __init__(self, writer: CxiWriter, depth: int = 4) -> None:
+        self._writer = writer
+        self._waiting: queue.Queue[tuple[Event, PeakArray, int, npt.NDArray[np.bool_]] | None] = queue.Queue(depth)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._write, name="peakrt-writer", daemon=True)
+
+    def _write(self) -> None:
+        while (item := self._waiting.get()) is not None:
+            if self._error is None:
+                try:
+                    self._writer.append(*item)
+                except BaseException as error:  # handed over to the finder's thread, which raises it
+                    self._error = error
+
+    def append(self, event: Event, peaks: PeakArray, number: int, good: npt.NDArray[np.bool_]) -> None:
+        if self._error is not None:
+            raise self._error
+        self._waiting.put((event, peaks, number, good))
+
+    def __enter__(self) -> _WriteBehind:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._waiting.put(None)
+        self._thread.join()
+        if self._error is not None and error is not self._error:
+            raise self._error
+
+
 def find_run(
     source: Source,
     finder: PeakFinder,
@@ -46,7 +85,7 @@ def find_run(
 ) -> Summary:
     """Find the peaks of a source's events and write them, from the writer's events_done on.
 
-    on_event is called after each. Errors of an event name it; what the writer has by then is its own to keep.
+    on_event is called after each. Errors of an event name it; what was found before is written.
     """
     summary = Summary(hits=writer.n_hits)
     start = writer.events_done
@@ -68,21 +107,23 @@ def find_run(
             yield event.frame, event.mask
 
     found = finder.map(frames(), threads=threads)
-    while True:
-        try:
-            number, peaks = next(found)
-        except StopIteration:
-            break
-        except ValueError as error:
-            raise ValueError(f"{pending[0]}: {error}" if pending else str(error)) from error
-        summary.finding_s += lap()
-        event = pending.popleft()
-        good = finder.mask_for(event.mask, event.frame.shape)
-        summary.hits += writer.append(event, peaks, start + number, good)
-        summary.writing_s += lap()
-        summary.events += 1
-        summary.peaks += len(peaks)
-        summary.seconds = time.perf_counter() - began
-        if on_event is not None:
-            on_event(summary)
+    with _WriteBehind(writer) as sink:
+        while True:
+            try:
+                number, peaks = next(found)
+            except StopIteration:
+                break
+            except ValueError as error:
+                raise ValueError(f"{pending[0]}: {error}" if pending else str(error)) from error
+            summary.finding_s += lap()
+            event = pending.popleft()
+            sink.append(event, peaks, start + number, finder.mask_for(event.mask, event.frame.shape))
+            summary.writing_s += lap()
+            summary.events += 1
+            summary.hits += len(peaks) >= writer.hits.min_peaks
+            summary.peaks += len(peaks)
+            if on_event is not None:
+                on_event(summary)
+    summary.writing_s += lap()
+    summary.seconds = time.perf_counter() - began
     return summary

@@ -78,6 +78,7 @@ class CxiWriter:
         self._provenance = json.dumps(dict(provenance or {}), sort_keys=True, default=str)
         self._file: h5py.File | None = None
         self._descriptor = -1
+        self._superblock = b""
         self._rows: list[tuple[Event, PeakArray, int]] = []
         self.n_rows = 0
         self.n_hits = 0
@@ -156,6 +157,7 @@ class CxiWriter:
         self._file.swmr_mode = True
         self._descriptor = os.open(self.unfinished, os.O_RDWR)
         clear_writer_mark(self._descriptor)
+        self._superblock = os.pread(self._descriptor, 48, 0)
 
     def _reopen(self) -> None:
         descriptor = os.open(self.unfinished, os.O_RDWR)
@@ -212,8 +214,13 @@ class CxiWriter:
         if DATA in self._file:
             data = self._file[DATA]
             data.resize(end, axis=0)
+            whole = data.chunks[1:] == data.shape[1:] and data.compression is None
             for row, (event, _, _, _) in enumerate(rows, first):
-                data[row] = event.frame.reshape(data.shape[1:])
+                frame = np.ascontiguousarray(event.frame.reshape(data.shape[1:]), data.dtype)
+                if whole:  # straight to disk, past HDF5's chunk cache
+                    data.id.write_direct_chunk((row, 0, 0), frame)
+                else:
+                    data[row] = frame
         for column in PEAK_COLUMNS:
             block = np.zeros((len(rows), self.hits.max_peaks), column.dtype)
             for row, (_, kept, _, _) in enumerate(rows):
@@ -242,6 +249,7 @@ class CxiWriter:
         self._file[PROGRESS][()] = self.events_done  # only after the rows it counts
         self._file.flush()
         clear_writer_mark(self._descriptor)
+        self._superblock = os.pread(self._descriptor, 48, 0)
         self._flushed = time.monotonic()
 
     # Closing
@@ -265,10 +273,18 @@ class CxiWriter:
         try:
             self.flush()
         except (OSError, RuntimeError):  # a full disk: the last flush stands
-            pass
+            self._freeze()
         self._let_go()
         if not worth_keeping:
             self.unfinished.unlink(missing_ok=True)
+
+    def _freeze(self) -> None:
+        """Let nothing of what HDF5 still holds reach the file: it would announce data that the disk refused."""
+        assert self._file is not None
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        os.dup2(nowhere, self._file.id.get_vfd_handle())
+        os.close(nowhere)
+        os.pwrite(self._descriptor, self._superblock, 0)
 
     def _let_go(self) -> None:
         assert self._file is not None
@@ -345,7 +361,13 @@ def _grow(
     **compression: Any,
 ) -> None:
     dataset = file.create_dataset(
-        path, (0, *row), dtype, maxshape=(None, *row), chunks=chunks or ((1, *row) if row else (1024,)), **compression
+        path,
+        (0, *row),
+        dtype,
+        maxshape=(None, *row),
+        chunks=chunks or ((1, *row) if row else (1024,)),
+        fill_time="never" if row else None,
+        **compression,
     )
     if axes:
         dataset.attrs["axes"] = axes

@@ -182,26 +182,39 @@ class Hdf5File:
         return dataset[selection]
 
     def _read_mask(self, event: Hdf5Event, frame: npt.NDArray[Any]) -> npt.NDArray[np.bool_] | None:
-        """Good pixels by the geometry's mask files, flags and saturation; None where it has none of them."""
-        good: npt.NDArray[np.bool_] | None = None
-        for plane, panel in {panel.plane: panel for panel in reversed(self.detector.panels)}.items():
-            number = self.detector.planes.index(plane)
-            for source in panel.masks:
-                values = self._mask_plane(source, panel, event)
-                if values is not None:
-                    good = np.ones(frame.shape, bool) if good is None else good
-                    good[number] &= values
-            flagged = flag_pixels(frame[number], panel)
-            if flagged is not None:
-                good = np.ones(frame.shape, bool) if good is None else good
-                good[number] &= ~flagged
-        return good
+        """Good pixels by the geometry's mask files and flags; None where it has none of them.
 
-    def _mask_plane(self, source: MaskSource, panel: Panel, event: Hdf5Event) -> npt.NDArray[np.bool_] | None:
-        """One plane of a mask; read once where the file has one mask for all its events."""
-        key = (source, panel.plane, event.path_part)
+        The same array for every event where nothing of it changes.
+        """
+        key = ("whole", event.path_part)
         if key in self._masks:
             return self._masks[key]
+        good, fixed = None, True
+        for plane, panel in {panel.plane: panel for panel in reversed(self.detector.panels)}.items():
+            number = self.detector.planes.index(plane)
+            parts = []
+            for source in panel.masks:
+                values, every_event = self._mask_plane(source, panel, event)
+                fixed &= every_event
+                parts += [] if values is None else [values]
+            flagged = flag_pixels(frame[number], panel)
+            if flagged is not None:
+                fixed = False
+                parts.append(~flagged)
+            for part in parts:
+                good = np.ones(frame.shape, bool) if good is None else good
+                good[number] &= part
+        if fixed:
+            self._masks[key] = good
+        return good
+
+    def _mask_plane(
+        self, source: MaskSource, panel: Panel, event: Hdf5Event
+    ) -> tuple[npt.NDArray[np.bool_] | None, bool]:
+        """One plane of a mask, and whether it holds for every event."""
+        key = (source, panel.plane, event.path_part)
+        if key in self._masks:
+            return self._masks[key], True
         values, every_event = self._load_mask(source, panel, event)
         good = None
         if values is not None:
@@ -209,7 +222,7 @@ class Hdf5File:
             good = ((bits & source.good) == source.good) & ((bits & source.bad) == 0)
         if every_event:
             self._masks[key] = good
-        return good
+        return good, every_event
 
     def _load_mask(
         self, source: MaskSource, panel: Panel, event: Hdf5Event

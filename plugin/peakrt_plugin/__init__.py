@@ -1,0 +1,1 @@
+"""PeakRT under other programs' names: one file for each host."""

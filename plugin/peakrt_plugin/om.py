@@ -1,0 +1,80 @@
+"""OM's peak detection: a class with ``find_peaks(data=) -> PeakList``.
+
+Change ``from om.algorithms.crystallography import Peakfinder8PeakDetection`` to
+``from peakrt_plugin.om import Peakfinder8PeakDetection``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+from peakrt.classical import Peakfinder8
+
+
+class PeakList(TypedDict):
+    """OM's TypePeakList: positions in the slab, an integer is a pixel's centre."""
+
+    num_peaks: int
+    fs: list[float]
+    ss: list[float]
+    intensity: list[float]
+    num_pixels: list[float]
+    max_pixel_intensity: list[float]
+    snr: list[float]
+
+
+class Peakfinder8PeakDetection:
+    """OM 23.8's class of this name, the same peaks.
+
+    radius_pixel_map : (ss, fs) slab, pixels
+    layout_info : asic_nx, asic_ny, nasics_x, nasics_y
+    crystallography_parameters : OM's group of parameters; bad_pixel_map, if any, is given as an array
+    In fast_mode the pixels of the statistics are always the same ones; OM draws them at random.
+    Raises ValueError for a parameter that is missing.
+    """
+
+    def __init__(
+        self,
+        *,
+        radius_pixel_map: npt.NDArray[np.floating[Any]],
+        layout_info: dict[str, int],
+        crystallography_parameters: dict[str, Any],
+        bad_pixel_map: npt.ArrayLike | None = None,
+    ) -> None:
+        names = ("max_num_peaks", "adc_threshold", "minimum_snr", "min_pixel_count", "max_pixel_count", "local_bg_radius", "min_res", "max_res")  # fmt: skip
+        missing = [name for name in names if name not in crystallography_parameters]
+        if missing:
+            raise ValueError(f"crystallography_parameters lacks {', '.join(missing)}")
+        given = crystallography_parameters
+        radius = np.asarray(radius_pixel_map, np.float32)
+        good = np.ones(radius.shape, bool) if bad_pixel_map is None else np.asarray(bad_pixel_map) != 0
+        good = good & (radius >= given["min_res"]) & (radius <= given["max_res"])
+        rows, columns = layout_info["asic_ny"], layout_info["asic_nx"]
+        asics = [
+            (0, i * rows, (i + 1) * rows, j * columns, (j + 1) * columns)
+            for i in range(layout_info["nasics_y"])
+            for j in range(layout_info["nasics_x"])
+        ]
+        samples = int(given.get("number_of_pixel_per_bin_in_radial_statistics", 100)) if given.get("fast_mode") else 0
+        self._max_num_peaks = int(given["max_num_peaks"])
+        self._finder = Peakfinder8(
+            good,
+            radius,
+            adc_threshold=given["adc_threshold"],
+            min_snr=given["minimum_snr"],
+            min_pixels=given["min_pixel_count"],
+            max_pixels=given["max_pixel_count"],
+            background_radius=given["local_bg_radius"],
+            asics=np.array(asics, np.int32),
+            samples_per_bin=samples,
+        )
+
+    def find_peaks(self, *, data: npt.NDArray[Any]) -> PeakList:
+        """Peaks of one slab (ss, fs)."""
+        peaks = self._finder(data)[: self._max_num_peaks]
+        columns = {"fs": "fs", "ss": "ss", "intensity": "intensity", "num_pixels": "npix", "max_pixel_intensity": "max", "snr": "snr"}  # fmt: skip
+        lists: dict[str, Any] = {name: peaks[field].tolist() for name, field in columns.items()}
+        return {"num_peaks": len(peaks), **lists}  # type: ignore[typeddict-item]

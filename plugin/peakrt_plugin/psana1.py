@@ -1,0 +1,74 @@
+"""psana1's ``PyAlgos``: the constructor, the setters that jobs call, and v3r3.
+
+Change ``from psalgos.pypsalgos import PyAlgos`` to ``from peakrt_plugin.psana1 import PyAlgos``. The caller's arrays
+keep their shapes and values.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from peakrt.classical import as_frame, v3r3
+from peakrt.peaks import PeakArray
+
+#: psana's 17 columns, in order, and where each comes from.
+COLUMNS = (
+    "seg", "row", "col", "npix", "amp_max", "amp_tot", "row_cgrav", "col_cgrav", "row_sigma", "col_sigma", "row_min",
+    "row_max", "col_min", "col_max", "bkgd", "noise", "son",
+)  # fmt: skip
+
+
+def as_columns(peaks: PeakArray) -> npt.NDArray[np.float32]:
+    """PEAK rows as psana's (n, 17) float32; no peaks give shape (0,), as psana does."""
+    if len(peaks) == 0:
+        return np.empty(0, np.float32)
+    sources = (
+        peaks["panel"], peaks["top_ss"], peaks["top_fs"], peaks["npix"], peaks["max"], peaks["intensity"], peaks["ss"],
+        peaks["fs"], np.sqrt(peaks["var_ss"]), np.sqrt(peaks["var_fs"]), peaks["min_ss"], peaks["max_ss"],
+        peaks["min_fs"], peaks["max_fs"], peaks["background"], peaks["noise"], peaks["snr"],
+    )  # fmt: skip
+    return np.stack([np.asarray(source, np.float32) for source in sources], axis=1)
+
+
+class PyAlgos:
+    """psalgos.pypsalgos.PyAlgos, as far as v3r3 goes."""
+
+    def __init__(self, windows: object = None, mask: npt.ArrayLike | None = None, pbits: int = 0) -> None:
+        self._mask = mask
+        self.set_peak_selection_pars()
+
+    def set_mask(self, mask: npt.ArrayLike | None) -> None:
+        """Set the mask, nonzero = good; any dtype, and any shape of as many pixels as the data."""
+        self._mask = mask
+
+    def set_windows(self, windows: object = None) -> None:
+        """Do nothing, as psana's."""
+
+    def set_peak_selection_pars(
+        self, npix_min: float = 1, npix_max: float | None = None, amax_thr: float = 0, atot_thr: float = 0, son_min: float = 6
+    ) -> None:
+        """Set what a peak must have."""
+        self._selection = {
+            "npix_min": npix_min,
+            "npix_max": 1e6 if npix_max is None else npix_max,
+            "amax_thr": amax_thr,
+            "atot_thr": atot_thr,
+            "son_min": son_min,
+        }
+
+    def peak_finder_v3r3(
+        self,
+        data: npt.ArrayLike,
+        rank: int = 5,
+        r0: float = 7.0,
+        dr: float = 2.0,
+        nsigm: float = 5.0,
+        mask: npt.ArrayLike | None = None,
+    ) -> npt.NDArray[np.float32]:
+        """Peaks of (seg, row, col) or (row, col) data as (n, 17) float32, columns as in COLUMNS."""
+        frame = as_frame(data)
+        chosen: Any = self._mask if mask is None else mask
+        return as_columns(v3r3(frame, chosen, rank=rank, r0=r0, dr=dr, nsigm=nsigm, **self._selection))

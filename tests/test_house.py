@@ -1,0 +1,73 @@
+"""The house rules that a machine can hold: who imports whom, what import peakrt pulls in."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = {
+    "peakrt": ROOT / "python/peakrt",
+    "peakrt_lab": ROOT / "python/peakrt_lab",
+    "peakrt_plugin": ROOT / "plugin/peakrt_plugin",
+    "peakrt_geometry": ROOT / "geometry/peakrt_geometry",
+}
+MAY = {
+    "peakrt_geometry": set(),
+    "peakrt": {"peakrt_geometry"},
+    "peakrt_plugin": {"peakrt", "peakrt_geometry"},
+    "peakrt_lab": {"peakrt", "peakrt_geometry"},
+}
+DATA_TYPES = {"event", "peaks", "config"}
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {name.name.split(".")[0] for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("package", sorted(FOLDERS))
+def test_who_imports_whom(package: str) -> None:
+    for path in FOLDERS[package].rglob("*.py"):
+        ours = {name for name in imports(path) if name in FOLDERS} - {package}
+        assert ours <= MAY[package], f"{path.name} imports {ours - MAY[package]}"
+
+
+def test_data_types_import_only_numpy() -> None:
+    standard = set(sys.stdlib_module_names)
+    for name in DATA_TYPES:
+        assert imports(FOLDERS["peakrt"] / f"{name}.py") - standard <= {"numpy"}
+
+
+def test_only_the_command_lines_print_or_exit() -> None:
+    for folder in FOLDERS.values():
+        for path in folder.rglob("*.py"):
+            if path.name == "cli.py":
+                continue
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Call):
+                    called = ast.unparse(node.func)
+                    assert called not in ("print", "sys.exit", "exit", "quit", "eval", "exec"), f"{path}:{node.lineno}: {called}"
+
+
+def test_import_peakrt_is_light() -> None:
+    heavy = ["torch", "cupy", "tensorrt", "psana", "mpi4py", "matplotlib", "h5py", "scipy", "gemmi", "fabio"]
+    code = f"import sys, peakrt; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_nothing_unpickles() -> None:
+    for folder in FOLDERS.values():
+        for path in folder.rglob("*.py"):
+            assert not imports(path) & {"pickle", "dill", "joblib", "marshal", "shelve"}, path
+            assert "allow_pickle=True" not in path.read_text(), path

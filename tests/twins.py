@@ -1,0 +1,156 @@
+"""Slow, obvious twins of the native kernels: the specification in numpy and Python."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import numpy as np
+
+F = np.float32
+
+
+def radial_thresholds(frame: np.ndarray, mask: np.ndarray, radius: np.ndarray, min_snr: float, adc: float) -> tuple[np.ndarray, np.ndarray]:
+    """Threshold and mean of each radial bin after five clipping passes, summed in raster order in float32."""
+    bins = np.rint(radius).astype(int)
+    n = int(np.ceil(radius.max())) + 1
+    high, low, mean = np.full(n, 1e9, F), np.full(n, -1e9, F), np.zeros(n, F)
+    largest, least = np.finfo(F).max, np.finfo(F).tiny
+    for _ in range(5):
+        new_high, new_low = high.copy(), low.copy()
+        for b in range(n):
+            values = frame[(bins == b) & mask].astype(F)
+            values = values[(values < high[b]) & (values > low[b])]
+            if len(values) == 0:
+                mean[b], new_high[b], new_low[b] = 0, largest, least
+                continue
+            total = np.add.accumulate(values, dtype=F)[-1]
+            squares = np.add.accumulate(values * values, dtype=F)[-1]
+            mean[b] = total / F(len(values))
+            sigma = squares / F(len(values)) - mean[b] * mean[b]
+            sigma = np.sqrt(sigma) if sigma >= 0 else sigma
+            new_high[b], new_low[b] = mean[b] + F(min_snr) * sigma, mean[b] - F(min_snr) * sigma
+            new_high[b] = max(new_high[b], F(adc))
+        high, low = new_high, new_low
+    return high, mean
+
+
+def peakfinder8(frame: np.ndarray, mask: np.ndarray, radius: np.ndarray, **o: Any) -> np.ndarray:
+    """peakfinder8 of one ASIC: rows of ss, fs, intensity, npix, max, background, noise, snr. Exact but for rounding."""
+    threshold, mean = radial_thresholds(frame, mask, radius, o["min_snr"], o["adc_threshold"])
+    bins = np.rint(radius).astype(int)
+    above = mask & (frame.astype(F) > threshold[bins]) & np.isfinite(frame)
+    seen = np.zeros(frame.shape, bool)
+    rows = []
+    for seed in zip(*np.nonzero(above), strict=True):
+        on_edge = min(seed) < 1 or seed[0] >= frame.shape[0] - 1 or seed[1] >= frame.shape[1] - 1
+        if on_edge or seen[seed]:
+            continue
+        group = flood(above, seen, seed)
+        if not o["min_pixels"] <= len(group) <= o["max_pixels"]:
+            continue
+        at = tuple(np.array(group).T)
+        raw, weight = frame[at].astype(float), frame[at].astype(float) - mean[bins[at]]
+        centre = np.rint([(weight * at[0]).sum() / weight.sum(), (weight * at[1]).sum() / weight.sum()]).astype(int)
+        ring = ring_values(frame, above, mask, threshold[bins], centre, 2 * o["background_radius"])
+        background = ring.mean() if len(ring) else mean[bins[tuple(centre)]]
+        noise = max(ring.std(), 0) if len(ring) else 0.01
+        total, top = (raw - background).sum(), (raw - background).max()
+        snr = total / noise if noise > 1e-10 else 0
+        if snr < o["min_snr"] or top < max(0, ring.max() if len(ring) else 0) - background:
+            continue
+        rows.append(((raw * at[0]).sum() / raw.sum(), (raw * at[1]).sum() / raw.sum(), total, len(group), top, background, noise, snr))
+    return np.array(rows).reshape(-1, 8)
+
+
+def flood(above: np.ndarray, seen: np.ndarray, seed: tuple[int, int]) -> list[tuple[int, int]]:
+    """8-connected pixels of above from a seed."""
+    group, queue = [], deque([seed])
+    seen[seed] = True
+    while queue:
+        ss, fs = queue.popleft()
+        group.append((ss, fs))
+        for s in range(max(0, ss - 1), min(above.shape[0], ss + 2)):
+            for f in range(max(0, fs - 1), min(above.shape[1], fs + 2)):
+                if above[s, f] and not seen[s, f]:
+                    seen[s, f] = True
+                    queue.append((s, f))
+    return group
+
+
+def ring_values(frame: np.ndarray, above: np.ndarray, mask: np.ndarray, threshold: np.ndarray, centre: np.ndarray, reach: int) -> np.ndarray:
+    """Good values below threshold in the disc around a group, its far rims left out as the original does."""
+    values = []
+    for d_ss in range(-reach, reach):
+        for d_fs in range(-reach, reach):
+            ss, fs = centre[0] + d_ss, centre[1] + d_fs
+            inside = 0 <= ss < frame.shape[0] and 0 <= fs < frame.shape[1] and d_ss**2 + d_fs**2 <= reach**2
+            if inside and mask[ss, fs] and frame[ss, fs] < threshold[ss, fs]:
+                values.append(float(frame[ss, fs]))
+    return np.array(values)
+
+
+def line_extrema(data: np.ndarray, good: np.ndarray, rank: int, sign: int) -> np.ndarray:
+    """psana's extrema along a line: good, strictly beyond the next pixel, unbeaten within rank, the first of equals."""
+    found = np.zeros(len(data), bool)
+    values = [sign * int(v) if data.dtype.kind in "iu" else sign * v for v in data]
+    last = -rank - 1
+    for c in range(len(data)):
+        if not good[c] or (c + 1 < len(data) and not values[c] > values[c + 1]) or c - last <= rank:
+            continue
+        window = [values[k] for k in range(max(0, c - rank), min(len(data), c + rank + 1)) if good[k]]
+        if max(window) <= values[c]:
+            found[c], last = True, c
+    return found
+
+
+def v3r3(data: np.ndarray, mask: np.ndarray, *, rank: int, r0: float, dr: float, nsigm: float, son_min: float, npix: tuple[int, int]) -> list[tuple[Any, ...]]:
+    """psana's v3r3: rows of ss, fs, npix, max, sum, mean, rms, son, min_ss, max_ss, min_fs, max_fs."""
+    n_ss, n_fs = data.shape
+    row, column, low = (np.zeros(data.shape, bool) for _ in range(3))
+    for ss in range(n_ss):
+        row[ss] = line_extrema(data[ss], mask[ss], rank, 1)
+        low[ss] |= line_extrema(data[ss], mask[ss], rank, -1)
+    for fs in range(n_fs):
+        column[:, fs] = line_extrema(data[:, fs], mask[:, fs], rank, 1)
+        low[:, fs] |= line_extrema(data[:, fs], mask[:, fs], rank, -1)
+    usable = mask & ~(row | column | low)
+    outer = F(r0) + F(dr)
+    rows = []
+    for ss, fs in zip(*np.nonzero(row & column), strict=True):
+        box = np.s_[max(0, ss - rank) : ss + rank + 1, max(0, fs - rank) : fs + rank + 1]
+        if (data[box] > data[ss, fs])[mask[box]].any():
+            continue
+        d = np.hypot(*np.ogrid[-ss : n_ss - ss, -fs : n_fs - fs])
+        values = data[usable & (d >= F(r0)) & (d <= outer)].astype(float)
+        mean, rms = (values.mean(), np.sqrt(max(0.0, (values**2).mean() - values.mean() ** 2))) if len(values) else (0.0, 0.0)
+        level = mean + float(F(nsigm)) * rms
+        level = int(level) if data.dtype.kind in "iu" else data.dtype.type(level)
+        in_box = np.zeros(data.shape, bool)
+        in_box[box] = mask[box] & (data[box] >= level)
+        group = four_connected(in_box, (ss, fs))
+        if not npix[0] <= len(group) <= npix[1]:
+            continue
+        above = np.array([float(data[at]) - mean for at in group])
+        noise = rms * np.sqrt(len(group))
+        son = above.sum() / noise if noise > 0 else 0.0
+        if F(son) < F(son_min) or F(float(data[ss, fs]) - mean) < 0 or F(above.sum()) < 0:
+            continue
+        s, f = np.array(group).T
+        rows.append((ss, fs, len(group), float(data[ss, fs]) - mean, above.sum(), mean, rms, son, s.min(), s.max(), f.min(), f.max()))
+    return rows
+
+
+def four_connected(inside: np.ndarray, seed: tuple[int, int]) -> list[tuple[int, int]]:
+    """4-connected pixels of inside from a seed, which may itself be outside."""
+    if not inside[seed]:
+        return []
+    group, stack, seen = [], [seed], {seed}
+    while stack:
+        ss, fs = stack.pop()
+        group.append((ss, fs))
+        for at in ((ss + 1, fs), (ss - 1, fs), (ss, fs + 1), (ss, fs - 1)):
+            if at not in seen and 0 <= at[0] < inside.shape[0] and 0 <= at[1] < inside.shape[1] and inside[at]:
+                seen.add(at)
+                stack.append(at)
+    return group
