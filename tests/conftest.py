@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from peakrt_geometry import Detector
 from peakrt_geometry.crystfel import parse_geom
 from peakrt_lab.simulate import Response, Scene, Simulator
@@ -67,7 +66,12 @@ def run_file(tmp_path_factory: pytest.TempPathFactory, small_detector: Detector)
 
 
 def crowded_frame(
-    rng: np.random.Generator, shape: tuple[int, int], *, peaks: int, background: float = 20.0, step: float = 1.0
+    rng: np.random.Generator,
+    shape: tuple[int, int],
+    *,
+    peaks: int,
+    background: float = 20.0,
+    step: float = 1.0,
 ) -> np.ndarray:
     """Poisson background with Gaussian peaks, touching ones and ones at the edges included, in steps of ADU."""
     ss, fs = np.mgrid[: shape[0], : shape[1]]

@@ -53,7 +53,12 @@ def psana_geometry(path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def om_peakfinder8(
-    frame: np.ndarray, mask: np.ndarray, radius: np.ndarray, asic: tuple[int, int], options: dict[str, Any], sample: Any = None
+    frame: np.ndarray,
+    mask: np.ndarray,
+    radius: np.ndarray,
+    asic: tuple[int, int],
+    options: dict[str, Any],
+    sample: Any = None,
 ) -> np.ndarray:
     """ondamonitor 23.8.3 on a slab (ss, fs): rows of ss, fs, intensity, npix, max, noise, snr."""
     peer = pytest.importorskip("om.algorithms._crystallography")

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import ndimage
-
 from peakrt import PEAK, _native
 from peakrt.components import label, measure
 from peakrt.peaks import PeakTable
+from scipy import ndimage
 
 
 def foregrounds() -> st.SearchStrategy[np.ndarray]:
@@ -56,9 +55,18 @@ def test_measures_equal_numpy(foreground: np.ndarray, dtype: str) -> None:
         assert peak["intensity"] == pytest.approx(adu.sum(), rel=1e-3, abs=0.05)
         assert peak["snr"] == pytest.approx(adu.sum() / np.sqrt(variance[at].sum()), rel=1e-3, abs=0.01)
         assert peak["var_fs"] == pytest.approx((weight * (at[2] - fs) ** 2).sum() / weight.sum(), rel=1e-2, abs=0.02)
-        assert [peak[f] for f in ("min_ss", "max_ss", "min_fs", "max_fs")] == [at[1].min(), at[1].max(), at[2].min(), at[2].max()]
+        assert [peak[f] for f in ("min_ss", "max_ss", "min_fs", "max_fs")] == [
+            at[1].min(),
+            at[1].max(),
+            at[2].min(),
+            at[2].max(),
+        ]
         assert peak["score"] == score[at].max()
-        assert adu.max() == pytest.approx(frame[0 + peak["panel"], peak["top_ss"], peak["top_fs"]] - background[peak["panel"], peak["top_ss"], peak["top_fs"]], abs=1e-4)
+        assert adu.max() == pytest.approx(
+            frame[0 + peak["panel"], peak["top_ss"], peak["top_fs"]]
+            - background[peak["panel"], peak["top_ss"], peak["top_fs"]],
+            abs=1e-4,
+        )
 
 
 def test_peak_dtype_mirrors_the_struct() -> None:

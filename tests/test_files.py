@@ -10,7 +10,6 @@ import h5py
 import hdf5plugin
 import numpy as np
 import pytest
-
 from peakrt.sources import open_source, read_ahead
 from peakrt_geometry.crystfel import parse_geom
 
@@ -24,7 +23,10 @@ def geom(**changes: str) -> str:
     text = SMALL_GEOM
     for key, value in changes.items():
         lines = [line if not line.startswith(f"{key} =") else f"{key} = {value}" for line in text.splitlines()]
-        text = "\n".join(lines if any(line.startswith(f"{key} =") for line in lines) else [f"{key} = {value}", *lines]) + "\n"
+        text = (
+            "\n".join(lines if any(line.startswith(f"{key} =") for line in lines) else [f"{key} = {value}", *lines])
+            + "\n"
+        )
     return text
 
 
@@ -34,7 +36,13 @@ def read_all(path: Path, text: str) -> list[np.ndarray]:
 
 @pytest.mark.parametrize(
     "filters",
-    [{}, {"compression": "gzip", "shuffle": True}, dict(hdf5plugin.Bitshuffle(cname="lz4")), dict(hdf5plugin.LZ4()), dict(hdf5plugin.Zstd())],
+    [
+        {},
+        {"compression": "gzip", "shuffle": True},
+        dict(hdf5plugin.Bitshuffle(cname="lz4")),
+        dict(hdf5plugin.LZ4()),
+        dict(hdf5plugin.Zstd()),
+    ],
     ids=["raw", "gzip", "bslz4", "lz4", "zstd"],
 )
 def test_slab(tmp_path: Path, filters: dict[str, object]) -> None:
@@ -48,7 +56,9 @@ def test_slab(tmp_path: Path, filters: dict[str, object]) -> None:
 def test_one_frame_without_event_axis(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["/data"] = FRAMES[0]
-    text = SMALL_GEOM.replace("dim0 = %\ndim1 = ss\ndim2 = fs", "dim0 = ss\ndim1 = fs").replace("/entry_1/data_1/data", "/data")
+    text = SMALL_GEOM.replace("dim0 = %\ndim1 = ss\ndim2 = fs", "dim0 = ss\ndim1 = fs").replace(
+        "/entry_1/data_1/data", "/data"
+    )
     (frame,) = read_all(tmp_path / "a.h5", text)
     np.testing.assert_array_equal(frame[0], FRAMES[0])
 
@@ -64,12 +74,22 @@ def stacked(dims: str) -> str:
     """The small detector with each panel in a plane of its own."""
     text = SMALL_GEOM.replace("dim0 = %\ndim1 = ss\ndim2 = fs\n", "")
     for panel in (0, 1):
-        layout = "".join(f"p{panel}/dim{k} = {entry.replace('N', str(panel))}\n" for k, entry in enumerate(dims.split()))
+        layout = "".join(
+            f"p{panel}/dim{k} = {entry.replace('N', str(panel))}\n" for k, entry in enumerate(dims.split())
+        )
         text += layout
     return text.replace("p1/min_ss = 128", "p1/min_ss = 0").replace("p1/max_ss = 255", "p1/max_ss = 127")
 
 
-@pytest.mark.parametrize(("dims", "order"), [("% N ss fs", (0, 1, 2, 3)), ("N % ss fs", (1, 0, 2, 3)), ("% ss fs N", (0, 2, 3, 1)), ("% N fs ss", (0, 1, 3, 2))])
+@pytest.mark.parametrize(
+    ("dims", "order"),
+    [
+        ("% N ss fs", (0, 1, 2, 3)),
+        ("N % ss fs", (1, 0, 2, 3)),
+        ("% ss fs N", (0, 2, 3, 1)),
+        ("% N fs ss", (0, 1, 3, 2)),
+    ],
+)
 def test_modules_on_an_axis(tmp_path: Path, dims: str, order: tuple[int, ...]) -> None:
     stack = FRAMES.reshape(4, 2, 128, 256)
     with h5py.File(tmp_path / "a.h5", "w") as file:
@@ -90,7 +110,9 @@ def test_events_in_the_path(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         for k in range(3):
             file[f"/run/{k:03}/img"] = FRAMES[k]
-    text = SMALL_GEOM.replace("dim0 = %\ndim1 = ss\ndim2 = fs", "dim0 = ss\ndim1 = fs").replace("/entry_1/data_1/data", "/run/%/img")
+    text = SMALL_GEOM.replace("dim0 = %\ndim1 = ss\ndim2 = fs", "dim0 = ss\ndim1 = fs").replace(
+        "/entry_1/data_1/data", "/run/%/img"
+    )
     source = open_source([str(tmp_path / "a.h5")], parse_geom(text))
     events = list(source.events())
     assert [event.name for event in events] == ["000//", "001//", "002//"]
@@ -109,7 +131,10 @@ def test_masks_flags_and_headers(tmp_path: Path) -> None:
     for extra, expected in (
         ("mask = /mask2\nmask_bad = 0x4\n", lambda k: ~bad),
         ("mask = /mask2\nmask_good = 0x4\n", lambda k: bad),
-        ("mask0_data = /mask3\nmask0_badbits = 0x1\nmask1_data = /mask2\nmask1_badbits = 0x4\n", lambda k: ~bad & ~np.roll(bad, k, 0)),
+        (
+            "mask0_data = /mask3\nmask0_badbits = 0x1\nmask1_data = /mask2\nmask1_badbits = 0x4\n",
+            lambda k: ~bad & ~np.roll(bad, k, 0),
+        ),
         ("flag_morethan = 900\nflag_equal = 17\n", lambda k: (FRAMES[k] <= 900) & (FRAMES[k] != 17)),
     ):
         source = open_source([str(tmp_path / "a.h5")], parse_geom(extra + text))
@@ -149,7 +174,12 @@ def nexus_file(path: Path, *, split: bool) -> None:
         instrument.attrs["NX_class"] = "NXinstrument"
         detector = instrument.create_group("detector")
         detector.attrs["NX_class"] = "NXdetector"
-        for name, value, unit in (("beam_center_x", 130.5, ""), ("beam_center_y", 120.0, ""), ("x_pixel_size", 75.0, "um"), ("detector_distance", 150.0, "mm")):
+        for name, value, unit in (
+            ("beam_center_x", 130.5, ""),
+            ("beam_center_y", 120.0, ""),
+            ("x_pixel_size", 75.0, "um"),
+            ("detector_distance", 150.0, "mm"),
+        ):
             detector[name] = value
             detector[name].attrs["units"] = unit
         detector["pixel_mask"] = np.eye(256, dtype=np.uint32)
@@ -236,7 +266,12 @@ BAD = [
 @pytest.mark.parametrize(("kind", "message"), BAD, ids=[k for k, _ in BAD])
 def test_bad_files(tmp_path: Path, kind: str, message: str) -> None:
     path = tmp_path / "a.h5"
-    data = {"wrong_shape": FRAMES[:, :100], "larger": np.zeros((1, 300, 256)), "wrong_ndim": FRAMES[None], "no_frames": FRAMES[:0]}
+    data = {
+        "wrong_shape": FRAMES[:, :100],
+        "larger": np.zeros((1, 300, 256)),
+        "wrong_ndim": FRAMES[None],
+        "no_frames": FRAMES[:0],
+    }
     if kind == "not_hdf5":
         path.write_bytes(b"hello")
     elif kind != "missing":

@@ -10,8 +10,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from peakrt_geometry import Detector, HeaderValue, detector_names, load_detector, read_geom, read_psana_geometry, write_geom
+from peakrt_geometry import (
+    Detector,
+    HeaderValue,
+    detector_names,
+    load_detector,
+    read_geom,
+    read_psana_geometry,
+    write_geom,
+)
 from peakrt_geometry.crystfel import format_geom, parse_geom
 from peakrt_geometry.psana import SENSORS
 
@@ -33,7 +40,16 @@ def assert_same(a: Detector, b: Detector) -> None:
         for name in ("min_ss", "end_ss", "min_fs", "end_fs", "dims", "data", "masks", "camera_length"):
             assert getattr(p, name) == getattr(q, name), name
         assert {k: v for k, v in p.settings.items() if k != "res"}.items() <= {**q.settings}.items()
-    for name in ("camera_length", "photon_energy", "adu_per_photon", "adu_per_eV", "bad_regions", "groups", "collections", "settings"):
+    for name in (
+        "camera_length",
+        "photon_energy",
+        "adu_per_photon",
+        "adu_per_eV",
+        "bad_regions",
+        "groups",
+        "collections",
+        "settings",
+    ):
         assert getattr(a, name) == getattr(b, name), name
 
 
@@ -186,7 +202,11 @@ def psana_files() -> list[str]:
 
 
 @pytest.mark.psana
-@pytest.mark.parametrize("path", [p for p in psana_files() if any(k in p for k in ("cspad.", "epix10ka", "jungfrau", "epix100a"))], ids=lambda p: Path(p).stem)
+@pytest.mark.parametrize(
+    "path",
+    [p for p in psana_files() if any(k in p for k in ("cspad.", "epix10ka", "jungfrau", "epix100a"))],
+    ids=lambda p: Path(p).stem,
+)
 def test_psana_files_equal_psana(path: str) -> None:
     detector = read_psana_geometry(path)
     x, y, z = (np.asarray(a).reshape(detector.shape) for a in peers.psana_geometry(path))
@@ -208,7 +228,11 @@ def test_psana_file(tmp_path: Path) -> None:
     assert [p.name for p in detector.panels] == ["p0a0", "p0a1", "p0a2", "p0a3"]
     assert detector.shape == (1, 352, 384)
     assert detector.panels[0].corner_m[2] == pytest.approx(0.1 + 60e-6)
-    for bad, message in ((PSANA_TEXT.replace("20248", "x"), "line 1"), (PSANA_TEXT.replace("EPIX10KA:V1", "FOO"), "FOO"), ("", "no sensor")):
+    for bad, message in (
+        (PSANA_TEXT.replace("20248", "x"), "line 1"),
+        (PSANA_TEXT.replace("EPIX10KA:V1", "FOO"), "FOO"),
+        ("", "no sensor"),
+    ):
         path.write_text(bad)
         with pytest.raises(ValueError, match=message):
             read_psana_geometry(path)

@@ -56,7 +56,9 @@ def test_only_the_command_lines_print_or_exit() -> None:
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Call):
                     called = ast.unparse(node.func)
-                    assert called not in ("print", "sys.exit", "exit", "quit", "eval", "exec"), f"{path}:{node.lineno}: {called}"
+                    assert called not in ("print", "sys.exit", "exit", "quit", "eval", "exec"), (
+                        f"{path}:{node.lineno}: {called}"
+                    )
 
 
 def test_import_peakrt_is_light() -> None:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from peakrt import Peakfinder8, _native
 from peakrt_geometry import detector_names, load_detector
 from peakrt_lab.simulate import RESPONSES, Scene, Simulator
@@ -20,11 +19,14 @@ OM_FIELDS = ("ss", "fs", "intensity", "npix", "max", "noise", "snr")
 
 def tiles(shape: tuple[int, int], asic: tuple[int, int]) -> np.ndarray:
     return np.array(
-        [(0, s, s + asic[0], f, f + asic[1]) for s in range(0, shape[0], asic[0]) for f in range(0, shape[1], asic[1])], np.int32
+        [(0, s, s + asic[0], f, f + asic[1]) for s in range(0, shape[0], asic[0]) for f in range(0, shape[1], asic[1])],
+        np.int32,
     )
 
 
-def case(seed: int, shape: tuple[int, int], masked: float, step: float = 1.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def case(
+    seed: int, shape: tuple[int, int], masked: float, step: float = 1.0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     frame = crowded_frame(rng, shape, peaks=shape[0] * shape[1] // 300, step=step).astype(np.float32)
     ss, fs = np.mgrid[: shape[0], : shape[1]]
@@ -72,12 +74,20 @@ def test_equals_ondamonitor_on_every_detector(name: str) -> None:
     """Simulated frames; ASICs that do not tile a slab evenly count as one."""
     detector = load_detector(name)
     scene = Scene(hit_fraction=1.0)
-    simulator = Simulator(detector, scene=scene, response=RESPONSES[name], cell=(60.0, 60.0, 150.0, 90.0, 90.0, 90.0), seed=3)
+    simulator = Simulator(
+        detector, scene=scene, response=RESPONSES[name], cell=(60.0, 60.0, 150.0, 90.0, 90.0, 90.0), seed=3
+    )
     planes, n_ss, n_fs = detector.shape
     slab = (planes * n_ss, n_fs)
     radius, mask = detector.radius.reshape(slab), simulator.good.reshape(slab)
     asic = (detector.asics[0][2] - detector.asics[0][1], detector.asics[0][4] - detector.asics[0][3])
-    options = {"adc_threshold": 5 * simulator.gain, "min_snr": 5.0, "min_pixels": 2, "max_pixels": 100, "background_radius": 4}
+    options = {
+        "adc_threshold": 5 * simulator.gain,
+        "min_snr": 5.0,
+        "min_pixels": 2,
+        "max_pixels": 100,
+        "background_radius": 4,
+    }
     finder = Peakfinder8(mask, radius, asics=tiles(slab, asic), **options)
     n = 0
     for event in range(1 if slab[0] > 4200 else 2):
@@ -136,7 +146,9 @@ def test_every_instruction_set_gives_the_same_bits() -> None:
 def test_stack_and_slab_agree() -> None:
     frame, mask, radius = case(9, (128, 64), 0.0)
     asics = np.array([(p, 0, 32, 0, 64) for p in range(4)], np.int32)
-    stack = Peakfinder8(mask.reshape(4, 32, 64), radius.reshape(4, 32, 64), asics=asics, **OPTIONS)(frame.reshape(4, 32, 64))
+    stack = Peakfinder8(mask.reshape(4, 32, 64), radius.reshape(4, 32, 64), asics=asics, **OPTIONS)(
+        frame.reshape(4, 32, 64)
+    )
     slab = Peakfinder8(mask, radius, asics=tiles((128, 64), (32, 64)), **OPTIONS)(frame)
     np.testing.assert_allclose(stack["panel"] * 32 + stack["ss"], slab["ss"], atol=1e-5)
     np.testing.assert_array_equal(stack["intensity"], slab["intensity"])
@@ -154,7 +166,9 @@ def test_describes_its_peaks() -> None:
     ss, fs = np.mgrid[10:13, 20:22]
     mean_ss, mean_fs = (weights * ss).sum() / weights.sum(), (weights * fs).sum() / weights.sum()
     assert peak["var_ss"] == pytest.approx((weights * (ss - mean_ss) ** 2).sum() / weights.sum(), rel=1e-4)
-    assert peak["cov"] == pytest.approx((weights * (ss - mean_ss) * (fs - mean_fs)).sum() / weights.sum(), rel=1e-3, abs=1e-5)
+    assert peak["cov"] == pytest.approx(
+        (weights * (ss - mean_ss) * (fs - mean_fs)).sum() / weights.sum(), rel=1e-3, abs=1e-5
+    )
     assert np.isnan(peak["score"])
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-
 from peakrt.columns import DATA, EVENT_COLUMNS, MASK, N_PEAKS, PEAK_COLUMNS, PROGRESS
 from peakrt.config import HitConfig, OutputConfig, Peakfinder8Config
 from peakrt.event import Event
@@ -60,7 +59,10 @@ def test_find_writes_what_the_finder_finds(run_file: Path, tmp_path: Path) -> No
         for column in PEAK_COLUMNS:
             assert file[column.path].shape == (len(hits), 2048)
             for row, n in enumerate(hits):
-                np.testing.assert_array_equal(file[column.path][row, : len(expected[n])], column.value(expected[n], 256).astype(column.dtype))
+                np.testing.assert_array_equal(
+                    file[column.path][row, : len(expected[n])],
+                    column.value(expected[n], 256).astype(column.dtype),
+                )
                 assert not file[column.path][row, len(expected[n]) :].any()
         for event_column in EVENT_COLUMNS:
             assert file[event_column.path].shape == (len(hits),)
@@ -133,7 +135,15 @@ def slow_run(run_file: Path, folder: Path, events: int = 3000) -> Path:
 
 
 def start(run_file: Path, folder: Path, *extra: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "peakrt.cli", "find", slow_run(run_file, folder), "-g", run_file.with_suffix(".geom")]
+    command = [
+        sys.executable,
+        "-m",
+        "peakrt.cli",
+        "find",
+        slow_run(run_file, folder),
+        "-g",
+        run_file.with_suffix(".geom"),
+    ]
     command += ["-o", folder / "out.cxi", "--flush-s", "0.05", "--max-peaks", "200", *extra]
     return subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -407,11 +417,20 @@ def test_writer_api(tmp_path: Path, small_detector: object) -> None:
     good = np.ones(frame.shape, bool)
     with CxiWriter(tmp_path / "a.cxi", small_detector, hits=HitConfig(min_peaks=1)) as writer:  # type: ignore[arg-type]
         assert not writer.append(Event(frame), np.zeros(0, PEAK), 0, good)
-        assert writer.append(Event(frame, photon_energy_eV=9000.0, camera_length_m=0.2, timestamp=(1, 2, 3)), np.ones(2, PEAK), 1, good)
+        assert writer.append(
+            Event(frame, photon_energy_eV=9000.0, camera_length_m=0.2, timestamp=(1, 2, 3)),
+            np.ones(2, PEAK),
+            1,
+            good,
+        )
     with h5py.File(tmp_path / "a.cxi") as file:
         assert file["/LCLS/photon_energy_eV"][0] == 9000
         assert file["/LCLS/detector_1/EncoderValue"][0] == 200
-        assert [file[f"/LCLS/{n}"][0] for n in ("machineTime", "machineTimeNanoSeconds", "fiducial")] == [1, 2, 3]
+        assert [file[f"/LCLS/{n}"][0] for n in ("machineTime", "machineTimeNanoSeconds", "fiducial")] == [
+            1,
+            2,
+            3,
+        ]
     with pytest.raises(RuntimeError), CxiWriter(tmp_path / "b.cxi", small_detector) as writer:  # type: ignore[arg-type]
         raise RuntimeError("before the first event")
     assert not list(tmp_path.glob("b*"))

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from peakrt import _native, v3r3
 from peakrt_plugin.psana1 import COLUMNS, PyAlgos, as_columns
 
@@ -19,7 +18,9 @@ DTYPES = ["f4", "f8", "u2", "i2", "i4", "u4", "i8", "u8"]
 def case(seed: int, dtype: str, masked: float, step: float) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     shape = tuple(rng.integers(6, 70, 2))
-    frame = np.minimum(crowded_frame(rng, shape, peaks=max(1, shape[0] * shape[1] // 200), step=step), 250)  # saturation: plateaus
+    frame = np.minimum(
+        crowded_frame(rng, shape, peaks=max(1, shape[0] * shape[1] // 200), step=step), 250
+    )  # saturation: plateaus
     if np.dtype(dtype).kind == "f" and step == 1:
         frame = frame + rng.standard_normal(shape)
     elif np.dtype(dtype).kind == "i":
@@ -40,12 +41,34 @@ cases = {
 
 @settings(max_examples=40, deadline=None)
 @given(dtype=st.sampled_from(["f4", "u2", "i4"]), **cases)
-def test_equals_its_twin(dtype: str, seed: int, masked: float, step: float, rank: int, ring: tuple[float, float], nsigm: float, son_min: float) -> None:
+def test_equals_its_twin(
+    dtype: str,
+    seed: int,
+    masked: float,
+    step: float,
+    rank: int,
+    ring: tuple[float, float],
+    nsigm: float,
+    son_min: float,
+) -> None:
     frame, mask = case(seed, dtype, masked, step)
     options = {"rank": rank, "r0": ring[0], "dr": ring[1], "nsigm": nsigm, "son_min": son_min}
     peaks = v3r3(frame, mask, npix_min=1, npix_max=60, **options)  # type: ignore[arg-type]
     expected = np.array(twins.v3r3(frame, mask, npix=(1, 60), **options), float).reshape(-1, 12)  # type: ignore[arg-type]
-    names = ("top_ss", "top_fs", "npix", "max", "intensity", "background", "noise", "snr", "min_ss", "max_ss", "min_fs", "max_fs")
+    names = (
+        "top_ss",
+        "top_fs",
+        "npix",
+        "max",
+        "intensity",
+        "background",
+        "noise",
+        "snr",
+        "min_ss",
+        "max_ss",
+        "min_fs",
+        "max_fs",
+    )
     found = np.array([peaks[name] for name in names], float).T.reshape(-1, 12)
     assert found.shape == expected.shape
     np.testing.assert_array_equal(found[:, [0, 1, 2, 8, 9, 10, 11]], expected[:, [0, 1, 2, 8, 9, 10, 11]])
@@ -55,11 +78,22 @@ def test_equals_its_twin(dtype: str, seed: int, masked: float, step: float, rank
 @pytest.mark.psana
 @settings(max_examples=250, deadline=None)
 @given(dtype=st.sampled_from(DTYPES), **cases)
-def test_equals_psana(dtype: str, seed: int, masked: float, step: float, rank: int, ring: tuple[float, float], nsigm: float, son_min: float) -> None:
+def test_equals_psana(
+    dtype: str,
+    seed: int,
+    masked: float,
+    step: float,
+    rank: int,
+    ring: tuple[float, float],
+    nsigm: float,
+    son_min: float,
+) -> None:
     frame, mask = case(seed, dtype, masked, step)
     theirs = peers.psana_finder().peak_finder_algos(seg=0, pbits=0)
     theirs.set_peak_selection_parameters(1, 60, 0.0, 0.0, son_min)
-    expected = np.array([p.parameters() for p in theirs.peak_finder_v3r3_d2(frame, mask.astype(np.uint16), rank, *ring, nsigm)])
+    expected = np.array(
+        [p.parameters() for p in theirs.peak_finder_v3r3_d2(frame, mask.astype(np.uint16), rank, *ring, nsigm)]
+    )
     ours = v3r3(frame, mask, rank=rank, r0=ring[0], dr=ring[1], nsigm=nsigm, npix_min=1, npix_max=60, son_min=son_min)
     found = as_columns(ours)
     assert len(found) == len(expected)

@@ -10,7 +10,9 @@ import numpy as np
 F = np.float32
 
 
-def radial_thresholds(frame: np.ndarray, mask: np.ndarray, radius: np.ndarray, min_snr: float, adc: float) -> tuple[np.ndarray, np.ndarray]:
+def radial_thresholds(
+    frame: np.ndarray, mask: np.ndarray, radius: np.ndarray, min_snr: float, adc: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Threshold and mean of each radial bin after five clipping passes, summed in raster order in float32."""
     bins = np.rint(radius).astype(int)
     n = int(np.ceil(radius.max())) + 1
@@ -59,7 +61,18 @@ def peakfinder8(frame: np.ndarray, mask: np.ndarray, radius: np.ndarray, **o: An
         snr = total / noise if noise > 1e-10 else 0
         if snr < o["min_snr"] or top < max(0, ring.max() if len(ring) else 0) - background:
             continue
-        rows.append(((raw * at[0]).sum() / raw.sum(), (raw * at[1]).sum() / raw.sum(), total, len(group), top, background, noise, snr))
+        rows.append(
+            (
+                (raw * at[0]).sum() / raw.sum(),
+                (raw * at[1]).sum() / raw.sum(),
+                total,
+                len(group),
+                top,
+                background,
+                noise,
+                snr,
+            )
+        )
     return np.array(rows).reshape(-1, 8)
 
 
@@ -78,7 +91,14 @@ def flood(above: np.ndarray, seen: np.ndarray, seed: tuple[int, int]) -> list[tu
     return group
 
 
-def ring_values(frame: np.ndarray, above: np.ndarray, mask: np.ndarray, threshold: np.ndarray, centre: np.ndarray, reach: int) -> np.ndarray:
+def ring_values(
+    frame: np.ndarray,
+    above: np.ndarray,
+    mask: np.ndarray,
+    threshold: np.ndarray,
+    centre: np.ndarray,
+    reach: int,
+) -> np.ndarray:
     """Good values below threshold in the disc around a group, its far rims left out as the original does."""
     values = []
     for d_ss in range(-reach, reach):
@@ -104,7 +124,17 @@ def line_extrema(data: np.ndarray, good: np.ndarray, rank: int, sign: int) -> np
     return found
 
 
-def v3r3(data: np.ndarray, mask: np.ndarray, *, rank: int, r0: float, dr: float, nsigm: float, son_min: float, npix: tuple[int, int]) -> list[tuple[Any, ...]]:
+def v3r3(
+    data: np.ndarray,
+    mask: np.ndarray,
+    *,
+    rank: int,
+    r0: float,
+    dr: float,
+    nsigm: float,
+    son_min: float,
+    npix: tuple[int, int],
+) -> list[tuple[Any, ...]]:
     """psana's v3r3: rows of ss, fs, npix, max, sum, mean, rms, son, min_ss, max_ss, min_fs, max_fs."""
     n_ss, n_fs = data.shape
     row, column, low = (np.zeros(data.shape, bool) for _ in range(3))
@@ -123,7 +153,9 @@ def v3r3(data: np.ndarray, mask: np.ndarray, *, rank: int, r0: float, dr: float,
             continue
         d = np.hypot(*np.ogrid[-ss : n_ss - ss, -fs : n_fs - fs])
         values = data[usable & (d >= F(r0)) & (d <= outer)].astype(float)
-        mean, rms = (values.mean(), np.sqrt(max(0.0, (values**2).mean() - values.mean() ** 2))) if len(values) else (0.0, 0.0)
+        mean, rms = (
+            (values.mean(), np.sqrt(max(0.0, (values**2).mean() - values.mean() ** 2))) if len(values) else (0.0, 0.0)
+        )
         level = mean + float(F(nsigm)) * rms
         level = int(level) if data.dtype.kind in "iu" else data.dtype.type(level)
         in_box = np.zeros(data.shape, bool)
@@ -137,7 +169,22 @@ def v3r3(data: np.ndarray, mask: np.ndarray, *, rank: int, r0: float, dr: float,
         if F(son) < F(son_min) or F(float(data[ss, fs]) - mean) < 0 or F(above.sum()) < 0:
             continue
         s, f = np.array(group).T
-        rows.append((ss, fs, len(group), float(data[ss, fs]) - mean, above.sum(), mean, rms, son, s.min(), s.max(), f.min(), f.max()))
+        rows.append(
+            (
+                ss,
+                fs,
+                len(group),
+                float(data[ss, fs]) - mean,
+                above.sum(),
+                mean,
+                rms,
+                son,
+                s.min(),
+                s.max(),
+                f.min(),
+                f.max(),
+            )
+        )
     return rows
 
 

@@ -38,7 +38,8 @@ PixelsByBin thin_out(const PixelsByBin& all, int samples_per_bin) {
   for (std::size_t b = 0; b + 1 < all.start.size(); ++b) {
     const std::int64_t n = all.start[b + 1] - all.start[b];
     const std::int64_t keep = std::min<std::int64_t>(n, samples_per_bin);
-    for (std::int64_t k = 0; k < keep; ++k) some.pixel.push_back(all.pixel[all.start[b] + (2 * k + 1) * n / (2 * keep)]);
+    for (std::int64_t k = 0; k < keep; ++k)
+      some.pixel.push_back(all.pixel[all.start[b] + (2 * k + 1) * n / (2 * keep)]);
     some.start.push_back(std::int64_t(some.pixel.size()));
   }
   return some;
@@ -98,9 +99,15 @@ class AsicSearch {
  public:
   AsicSearch(const RadialPlan& plan, const Peakfinder8Options& options, const T* frame, const Asic& asic,
              Peakfinder8Workspace& ws)
-      : plan_(plan), options_(options), frame_(frame), ws_(ws), panel_(asic.panel),
-        first_ss_(asic.panel * plan.shape.ss + asic.min_ss), first_fs_(asic.min_fs),
-        n_ss_(asic.end_ss - asic.min_ss), n_fs_(asic.end_fs - asic.min_fs) {}
+      : plan_(plan),
+        options_(options),
+        frame_(frame),
+        ws_(ws),
+        panel_(asic.panel),
+        first_ss_(asic.panel * plan.shape.ss + asic.min_ss),
+        first_fs_(asic.min_fs),
+        n_ss_(asic.end_ss - asic.min_ss),
+        n_fs_(asic.end_fs - asic.min_fs) {}
 
   void try_seed(std::int32_t pixel) {
     const int ss = pixel / plan_.shape.fs - first_ss_, fs = pixel % plan_.shape.fs - first_fs_;
@@ -116,9 +123,7 @@ class AsicSearch {
 
  private:
   float value(std::int64_t pixel) const { return static_cast<float>(frame_[pixel]); }
-  std::int64_t index(int ss, int fs) const {
-    return std::int64_t(first_ss_ + ss) * plan_.shape.fs + first_fs_ + fs;
-  }
+  std::int64_t index(int ss, int fs) const { return std::int64_t(first_ss_ + ss) * plan_.shape.fs + first_fs_ + fs; }
   bool visited(std::int64_t pixel) const { return ws_.visited[pixel >> 6] >> (pixel & 63) & 1; }
   bool inside(float com_ss, float com_fs) const {
     return com_fs >= first_fs_ && com_fs <= first_fs_ + n_fs_ - 1 && com_ss >= first_ss_ &&
@@ -268,7 +273,8 @@ RadialPlan::RadialPlan(Shape shape_, const std::uint8_t* mask, const float* radi
     if (!(radius[i] >= 0)) throw std::invalid_argument("radius must be finite and not negative");
     farthest = std::max(farthest, radius[i]);
   }
-  if (farthest > 60000) throw std::invalid_argument("radius is above 60000 pixels: are its units metres or micrometres?");
+  if (farthest > 60000)
+    throw std::invalid_argument("radius is above 60000 pixels: are its units metres or micrometres?");
   n_bins = int(std::ceil(farthest)) + 1;
   bin.resize(n);
   for (std::int64_t i = 0; i < n; ++i) bin[i] = std::uint16_t(mask[i] ? int(std::rint(radius[i])) : n_bins);
@@ -297,8 +303,8 @@ Peakfinder8Workspace::Peakfinder8Workspace(const RadialPlan& plan, const Peakfin
 void peakfinder8(const RadialPlan& plan, const Peakfinder8Options& options, Dtype dtype, const void* frame,
                  Peakfinder8Workspace& ws) {
   const SimdKernels& kernels = simd();
-  std::size_t n = kernels.radial(plan, options, dtype, frame, ws.values.data(), ws.threshold.data(),
-                                 ws.offset.data(), ws.foreground.data());
+  std::size_t n = kernels.radial(plan, options, dtype, frame, ws.values.data(), ws.threshold.data(), ws.offset.data(),
+                                 ws.foreground.data());
   ws.threshold[plan.n_bins] = INFINITY;  // where the mask is bad nothing is above
   if (plan.sampled) {
     sliding_minimum(ws.threshold, plan.n_bins, plan.block_span, &ws.floor);

@@ -7,7 +7,8 @@
 namespace peakrt {
 namespace {
 
-// xoshiro256++ 1.0 (Blackman & Vigna, public domain), seeded through splitmix64; one stream a row of 4096 pixels.
+// xoshiro256++ 1.0 (Blackman & Vigna, public domain), seeded through splitmix64; one stream a row of 4096
+// pixels.
 class Random {
  public:
   Random(std::uint64_t seed, std::uint64_t stream) {
@@ -40,8 +41,8 @@ constexpr std::int64_t kStride = 4096;
 
 // Transformed rejection, W. Hoermann, Insurance: Math. Econ. 12 (1993) 39, algorithm PTRS, for mean >= 10.
 double poisson_large(double mean, Random& random) {
-  const double slam = std::sqrt(mean), loglam = std::log(mean), b = 0.931 + 2.53 * slam,
-               a = -0.059 + 0.02483 * b, inv_alpha = 1.1239 + 1.1328 / (b - 3.4), v_r = 0.9277 - 3.6224 / (b - 2);
+  const double slam = std::sqrt(mean), loglam = std::log(mean), b = 0.931 + 2.53 * slam, a = -0.059 + 0.02483 * b,
+               inv_alpha = 1.1239 + 1.1328 / (b - 3.4), v_r = 0.9277 - 3.6224 / (b - 2);
   for (;;) {
     const double u = random.uniform() - 0.5, v = random.uniform(), us = 0.5 - std::fabs(u),
                  k = std::floor((2 * a / us + b) * u + mean + 0.43);

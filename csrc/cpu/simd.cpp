@@ -124,8 +124,8 @@ inline bool any_over(const T* data, float level) {
   return over;
 }
 
-std::size_t above(const RadialPlan& plan, Dtype dtype, const void* frame, const float* threshold,
-                  const float* floor, std::int32_t* foreground) {
+std::size_t above(const RadialPlan& plan, Dtype dtype, const void* frame, const float* threshold, const float* floor,
+                  std::int32_t* foreground) {
   std::size_t found = 0;
   const std::int64_t n = plan.shape.pixels(), blocks = n / kBlock;
   with_dtype(dtype, frame, [&](const auto* data) {
@@ -184,7 +184,7 @@ PEAKRT_NOINLINE void accumulate(const T* __restrict a, int n, T* __restrict best
 // candidate[i]: good, beats its next neighbour (whether or not that is good), beaten by none in its window.
 template <bool kMax, class T>
 PEAKRT_NOINLINE void find_candidates(const T* __restrict row, const T* __restrict next, const T* __restrict best,
-                     const std::uint8_t* __restrict good, int n, std::uint8_t* __restrict candidate) {
+                                     const std::uint8_t* __restrict good, int n, std::uint8_t* __restrict candidate) {
   for (int i = 0; i < n; ++i)
     candidate[i] =
         std::uint8_t(good[i] != 0) & std::uint8_t(beats<kMax>(row[i], next[i])) & std::uint8_t(row[i] == best[i]);
@@ -192,7 +192,7 @@ PEAKRT_NOINLINE void find_candidates(const T* __restrict row, const T* __restric
 
 // Of equal extrema within reach of one another in a column the first stands; stands: its row.
 PEAKRT_NOINLINE void keep_first(const std::uint8_t* __restrict candidate, int ss, int rank, int n, std::uint8_t bit,
-                       std::int32_t* __restrict stands, std::uint8_t* __restrict out) {
+                                std::int32_t* __restrict stands, std::uint8_t* __restrict out) {
   for (int i = 0; i < n; ++i) {
     const bool found = candidate[i] & (ss - stands[i] > rank);
     out[i] |= found ? bit : 0;
@@ -210,9 +210,20 @@ template <bool kMax, class T>
 class ExtremaSearch {
  public:
   ExtremaSearch(const T* data, const std::uint8_t* mask, int n_ss, int n_fs, int rank, std::uint8_t* bits)
-      : data_(data), mask_(mask), n_ss_(n_ss), n_fs_(n_fs), rank_(rank), bits_(bits), width_(n_fs + 2 * rank),
-        filled_(std::size_t(2 * rank + 2) * width_, neutral<kMax, T>()), work_(width_), more_(width_),
-        row_best_(std::size_t(2 * rank + 2) * n_fs), best_(n_fs), candidate_(n_fs + 8), stands_(n_fs, -rank - 1) {}
+      : data_(data),
+        mask_(mask),
+        n_ss_(n_ss),
+        n_fs_(n_fs),
+        rank_(rank),
+        bits_(bits),
+        width_(n_fs + 2 * rank),
+        filled_(std::size_t(2 * rank + 2) * width_, neutral<kMax, T>()),
+        work_(width_),
+        more_(width_),
+        row_best_(std::size_t(2 * rank + 2) * n_fs),
+        best_(n_fs),
+        candidate_(n_fs + 8),
+        stands_(n_fs, -rank - 1) {}
 
   void run() {
     for (int ss = 0; ss < n_ss_ + rank_; ++ss) {

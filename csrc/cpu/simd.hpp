@@ -8,8 +8,8 @@
 
 namespace peakrt {
 
-// Bits of an extremum map: maximum or minimum along the row, along the column; kSquareMax: no good pixel of the
-// square around it is above it.
+// Bits of an extremum map: maximum or minimum along the row, along the column; kSquareMax: no good pixel of
+// the square around it is above it.
 enum Extremum : std::uint8_t { kRowMax = 1, kColMax = 2, kRowMin = 4, kColMin = 8, kSquareMax = 16 };
 
 struct SimdKernels {

@@ -46,8 +46,17 @@ class PanelSearch {
  public:
   PanelSearch(const T* data, const std::uint8_t* mask, int panel, int n_ss, int n_fs, const V3r3Options& options,
               const std::vector<Offset>& ring, const std::vector<std::uint8_t>& bits, std::vector<Peak>* peaks)
-      : data_(data), mask_(mask), panel_(panel), n_ss_(n_ss), n_fs_(n_fs), options_(options), ring_(ring),
-        bits_(bits), peaks_(peaks), reach_(0), kept_(bits.size()),
+      : data_(data),
+        mask_(mask),
+        panel_(panel),
+        n_ss_(n_ss),
+        n_fs_(n_fs),
+        options_(options),
+        ring_(ring),
+        bits_(bits),
+        peaks_(peaks),
+        reach_(0),
+        kept_(bits.size()),
         value_(bits.size()) {
     for (const Offset& o : ring) reach_ = std::max(reach_, std::abs(o.ss));
     for (const Offset& o : ring) steps_.push_back(std::int64_t(o.ss) * n_fs + o.fs);
@@ -74,9 +83,8 @@ class PanelSearch {
 
   // What the background ring may use: value with zeros elsewhere, and 1 or 0.
   __attribute__((noinline)) static void keep(const T* __restrict data, const std::uint8_t* __restrict mask,
-                                             const std::uint8_t* __restrict bits, std::int64_t n,
-                                             std::uint8_t extrema, T* __restrict value,
-                                             std::uint8_t* __restrict kept) {
+                                             const std::uint8_t* __restrict bits, std::int64_t n, std::uint8_t extrema,
+                                             T* __restrict value, std::uint8_t* __restrict kept) {
     for (std::int64_t i = 0; i < n; ++i) kept[i] = (mask[i] != 0) & ((bits[i] & extrema) == 0);
     for (std::int64_t i = 0; i < n; ++i) value[i] = kept[i] ? data[i] : T(0);
   }
@@ -104,8 +112,7 @@ class PanelSearch {
     Background background;
     if (n == 0) return background;
     background.mean = (sum[0] + sum[1] + sum[2] + sum[3]) / n;
-    const double variance =
-        (squares[0] + squares[1] + squares[2] + squares[3]) / n - background.mean * background.mean;
+    const double variance = (squares[0] + squares[1] + squares[2] + squares[3]) / n - background.mean * background.mean;
     background.rms = variance > 0 ? std::sqrt(variance) : 0;
     return background;
   }
@@ -207,8 +214,7 @@ void v3r3(Shape shape, Dtype dtype, const void* frame, const std::uint8_t* mask,
   std::vector<std::uint8_t> bits(area);
   with_dtype(dtype, frame, [&](const auto* data) {
     for (int panel = 0; panel < shape.panel; ++panel) {
-      simd().extrema(dtype, data + panel * area, mask + panel * area, shape.ss, shape.fs, options.rank,
-                     bits.data());
+      simd().extrema(dtype, data + panel * area, mask + panel * area, shape.ss, shape.fs, options.rank, bits.data());
       PanelSearch(data + panel * area, mask + panel * area, panel, shape.ss, shape.fs, options, ring, bits, peaks)
           .run();
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 from .panels import BadRegion, Detector, HeaderValue, MaskSource, Panel, Vector
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
-_TERM = re.compile(rf"([+-]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)?)([xyz])")
+_TERM = re.compile(r"([+-]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)?)([xyz])")
 _MASK_KEY = re.compile(r"mask(\d+)_(data|file|goodbits|badbits)")
 _DIM_KEY = re.compile(r"dim(\d+)")
 
@@ -132,7 +132,11 @@ class _Reader:
         place = {key: int(_number(keys[key])) for key in ("min_fs", "max_fs", "min_ss", "max_ss")}
         if place["min_fs"] > place["max_fs"] or place["min_ss"] > place["max_ss"] or min(place.values()) < 0:
             raise ValueError(f"{self.name}: panel {name!r} has no pixels: {place}")
-        corner = _number(keys["corner_x"]) * size, _number(keys["corner_y"]) * size, _number(keys.get("coffset", "0"))
+        corner = (
+            _number(keys["corner_x"]) * size,
+            _number(keys["corner_y"]) * size,
+            _number(keys.get("coffset", "0")),
+        )
         return Panel(
             name=name,
             min_ss=place["min_ss"],

@@ -148,7 +148,9 @@ class Detector:
         rows = [(self.planes.index(p.plane), p.min_ss, p.end_ss, p.min_fs, p.end_fs) for p in self.panels]
         return np.array(rows, np.int32)
 
-    def _fill(self, value: Callable[[Panel, npt.NDArray[np.float64], npt.NDArray[np.float64]], npt.ArrayLike]) -> FloatMap:
+    def _fill(
+        self, value: Callable[[Panel, npt.NDArray[np.float64], npt.NDArray[np.float64]], npt.ArrayLike]
+    ) -> FloatMap:
         out = np.zeros(self.shape, np.float32)
         for panel, (plane, min_ss, end_ss, min_fs, end_fs) in zip(self.panels, self.asics, strict=True):
             ss = np.arange(end_ss - min_ss, dtype=np.float64)[:, None] + 0.5
@@ -177,7 +179,7 @@ class Detector:
     @cached_property
     def radius(self) -> FloatMap:
         """Distance of each pixel's centre from the beam axis, in pixels (of the first panel)."""
-        return np.hypot(self.x_m, self.y_m) / np.float32(self.panels[0].pixel_size_m)
+        return (np.hypot(self.x_m, self.y_m) / np.float32(self.panels[0].pixel_size_m)).astype(np.float32)
 
     @cached_property
     def covered(self) -> npt.NDArray[np.bool_]:
@@ -284,7 +286,14 @@ class Detector:
         for panel, row in zip(self.panels, self.asics, strict=True):
             shift = int(row[0]) * n_ss
             panels.append(
-                replace(panel, min_ss=panel.min_ss + shift, end_ss=panel.end_ss + shift, dims=dims, data=data, masks=())
+                replace(
+                    panel,
+                    min_ss=panel.min_ss + shift,
+                    end_ss=panel.end_ss + shift,
+                    dims=dims,
+                    data=data,
+                    masks=(),
+                )
             )
         regions = [self._region_in_slab(region, n_ss) for region in self.bad_regions]
         return replace(self, panels=tuple(panels), bad_regions=tuple(r for group in regions for r in group))

@@ -34,7 +34,7 @@ class Sensor:
     ss_up: bool = False
 
     def asic_corner_um(self, i: int, j: int) -> tuple[float, float]:
-        """x and y of the outer corner of ASIC (i, j)'s first pixel about the sensor's centre."""
+        """X and y of the outer corner of ASIC (i, j)'s first pixel about the sensor's centre."""
         width = self.n_fs * self.columns * self.pitch_um + (self.n_fs - 1) * self.gap_um
         height = self.n_ss * self.rows * self.pitch_um + (self.n_ss - 1) * self.gap_um
         x = -width / 2 + j * (self.columns * self.pitch_um + self.gap_um)
@@ -53,11 +53,15 @@ SENSORS = {
 }
 
 
+#: Where LCLS files hold the camera length, mm.
+ENCODER = HeaderValue("/LCLS/detector_1/EncoderValue", 1e-3)
+
+
 def read_psana_geometry(
     path: str | Path,
     *,
     data: str = "/entry_1/data_1/data",
-    camera_length: float | HeaderValue | None = HeaderValue("/LCLS/detector_1/EncoderValue", 1e-3),
+    camera_length: float | HeaderValue | None = ENCODER,
 ) -> Detector:
     """Read a psana geometry text file as a detector whose data are one (event, ss, fs) slab of stacked sensors.
 
@@ -103,7 +107,14 @@ def _rows(path: Path) -> list[_Row]:
             if len(numbers) != 9:
                 raise ValueError
             rows.append(
-                _Row(fields[0], int(fields[1]), fields[2], int(fields[3]), numbers[:3], numbers[3:6] + numbers[6:])
+                _Row(
+                    fields[0],
+                    int(fields[1]),
+                    fields[2],
+                    int(fields[3]),
+                    numbers[:3],
+                    numbers[3:6] + numbers[6:],
+                )
             )
         except (ValueError, IndexError):
             raise ValueError(
@@ -144,7 +155,9 @@ def _descend(
         elif row.name in SENSORS or row.name.startswith("MTRX"):
             sensors.append((row.name, turned, placed))
         else:
-            raise ValueError(f"{file}: sensor type {row.name!r} is not known; known: {', '.join(sorted(SENSORS))}, MTRX")
+            raise ValueError(
+                f"{file}: sensor type {row.name!r} is not known; known: {', '.join(sorted(SENSORS))}, MTRX"
+            )
 
 
 def _matrix_sensor(kind: str) -> Sensor:
@@ -183,6 +196,6 @@ def _panels(number: int, kind: str, rotation: Matrix, origin: Matrix, data: str)
 
 
 def _to_lab(vector_um: Matrix) -> tuple[float, float, float]:
-    """psana's frame to the laboratory's (CrystFEL's), um to m: its y is our -x, its x our -y, its z our -z."""
+    """Psana's frame to the laboratory's (CrystFEL's), um to m: its y is our -x, its x our -y, its z our -z."""
     x, y, z = vector_um * 1e-6
     return float(-y), float(-x), float(-z)

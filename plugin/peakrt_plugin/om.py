@@ -10,7 +10,6 @@ from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
-
 from peakrt.classical import Peakfinder8
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
 from peakrt.classical import as_frame, v3r3
 from peakrt.peaks import PeakArray
 
@@ -48,7 +47,12 @@ class PyAlgos:
         """Do nothing, as psana's."""
 
     def set_peak_selection_pars(
-        self, npix_min: float = 1, npix_max: float | None = None, amax_thr: float = 0, atot_thr: float = 0, son_min: float = 6
+        self,
+        npix_min: float = 1,
+        npix_max: float | None = None,
+        amax_thr: float = 0,
+        atot_thr: float = 0,
+        son_min: float = 6,
     ) -> None:
         """Set what a peak must have."""
         self._selection = {

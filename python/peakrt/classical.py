@@ -168,9 +168,7 @@ def v3r3(
     good = as_mask(mask, array.shape)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         good = good & np.isfinite(array).view(np.uint8)
-    return _native.v3r3(
-        array, good, PEAK, rank, r0, dr, nsigm, npix_min, npix_max, amax_thr, atot_thr, son_min
-    )
+    return _native.v3r3(array, good, PEAK, rank, r0, dr, nsigm, npix_min, npix_max, amax_thr, atot_thr, son_min)
 
 
 def whole_panels(shape: tuple[int, ...]) -> npt.NDArray[np.int32]:

@@ -15,9 +15,8 @@ from typing import Any, TypeVar
 
 import h5py
 import numpy as np
-from tqdm import tqdm
-
 from peakrt_geometry import Detector, detector_names, load_detector, read_geom
+from tqdm import tqdm
 
 from .config import FINDERS, HitConfig, OutputConfig
 from .finder import PeakFinder
@@ -74,7 +73,9 @@ def add_config(parser: argparse.ArgumentParser, config: type, *, skip: Sequence[
         if item.name not in skip:
             kind = {"int": int, "float": float, "str": str}[str(item.type)]
             note = f"{item.metadata['help']} [{item.default}]"
-            parser.add_argument(f"--{item.name.replace('_', '-')}", type=kind, default=None, help=note, metavar=kind.__name__)
+            parser.add_argument(
+                f"--{item.name.replace('_', '-')}", type=kind, default=None, help=note, metavar=kind.__name__
+            )
 
 
 def take_config(config: type[Config], parsed: argparse.Namespace) -> Config:
@@ -87,7 +88,9 @@ def add_geometry(parser: argparse.ArgumentParser) -> None:
     """Add the options that say what the detector is."""
     parser.add_argument("-g", "--geometry", help="CrystFEL .geom, or a detector's name; NXmx and CBF bring their own")
     parser.add_argument("--camera-length", type=float, metavar="m", help="camera length, m, instead of the geometry's")
-    parser.add_argument("--photon-energy", type=float, metavar="eV", help="photon energy, eV, instead of the geometry's")
+    parser.add_argument(
+        "--photon-energy", type=float, metavar="eV", help="photon energy, eV, instead of the geometry's"
+    )
 
 
 def take_geometry(parsed: argparse.Namespace) -> Detector | None:
@@ -127,7 +130,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_finder(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--finder", choices=sorted(FINDERS), default="peakfinder8", help="[peakfinder8]")
-    parser.add_argument("--mask", metavar="FILE[:PATH]", help="HDF5 or .npy mask, nonzero = good, on top of the geometry's")
+    parser.add_argument(
+        "--mask", metavar="FILE[:PATH]", help="HDF5 or .npy mask, nonzero = good, on top of the geometry's"
+    )
     group = parser.add_argument_group("options of the finders")
     for config in FINDERS.values():
         add_config(group, config)  # type: ignore[arg-type]
@@ -165,7 +170,9 @@ def _add_find(commands: Any) -> None:
     parser = commands.add_parser("find", help="find the peaks of frames and write a CXI for CrystFEL")
     parser.add_argument("inputs", nargs="+", metavar="IN", help="HDF5, CXI, NXmx, .lst, CBF and other images, folders")
     add_geometry(parser)
-    parser.add_argument("-o", "--output", required=True, metavar="OUT.cxi", help="CXI to write; .lst and .geom go beside it")
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="OUT.cxi", help="CXI to write; .lst and .geom go beside it"
+    )
     parser.add_argument("-j", "--threads", type=int, default=1, help="finder threads [1]")
     parser.add_argument("-n", "--limit", type=int, help="stop after so many events")
     parser.add_argument("--resume", action="store_true", help="go on with OUT.cxi.inprogress")
@@ -248,7 +255,9 @@ def _report(summary: Summary, writer: CxiWriter) -> None:
             f"{busy / max(summary.seconds, 1e-9):.0%} of it"
         )
     if writer.n_cut:
-        print(f"{writer.n_cut} events had more than {writer.hits.max_peaks} peaks: the strongest were written (--max-peaks)")
+        print(
+            f"{writer.n_cut} events had more than {writer.hits.max_peaks} peaks: the strongest were written (--max-peaks)"
+        )
     print(f"wrote {writer.path}")
     if writer.output.images == "none":
         print("no images were written: indexamajig needs them beside the peaks (--images)")
@@ -256,7 +265,9 @@ def _report(summary: Summary, writer: CxiWriter) -> None:
     print(f"wrote {writer.list_path} and {writer.geom_path}; to index:\n")
     missing = [name for name in ("camera_length", "photon_energy") if getattr(writer.detector, name) is None]
     if missing:
-        print(f"  (the geometry lacks {' and '.join(m.replace('_', ' ') for m in missing)}: add to {writer.geom_path} first)")
+        print(
+            f"  (the geometry lacks {' and '.join(m.replace('_', ' ') for m in missing)}: add to {writer.geom_path} first)"
+        )
     print(
         f"  indexamajig -i {writer.list_path} -g {writer.geom_path} --peaks=cxi --indexing=xgandalf,mosflm "
         f"-j $(nproc) -o {writer.path.with_suffix('.stream')}\n"
@@ -270,7 +281,9 @@ def _add_view(commands: Any) -> None:
     parser = commands.add_parser("view", help="draw a frame with its peaks, or a contact sheet of hits")
     parser.add_argument("inputs", nargs="+", metavar="IN", help="what peakrt find takes")
     add_geometry(parser)
-    parser.add_argument("-o", "--output", required=True, metavar="OUT.png", help="picture to write (.png, .pdf or .svg)")
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="OUT.png", help="picture to write (.png, .pdf or .svg)"
+    )
     parser.add_argument("-e", "--event", type=int, default=0, help="number of the event in the input [0]")
     parser.add_argument("--sheet", type=int, metavar="N", help="a contact sheet of the first N hits instead")
     parser.add_argument("--min-peaks", type=int, default=HitConfig().min_peaks, help="least peaks of a hit")

@@ -76,7 +76,10 @@ EVENT_COLUMNS = (
     EventColumn("/LCLS/fiducial", np.int64, lambda e, p, i: e.timestamp[2], "pulse"),
     EventColumn(PHOTON_ENERGY, np.float64, lambda e, p, i: _or_nan(e.photon_energy_eV), "photon energy, eV"),
     EventColumn(
-        CAMERA_LENGTH, np.float64, lambda e, p, i: _or_nan(e.camera_length_m) * 1e3, "camera length, mm, without coffset"
+        CAMERA_LENGTH,
+        np.float64,
+        lambda e, p, i: _or_nan(e.camera_length_m) * 1e3,
+        "camera length, mm, without coffset",
     ),
     EventColumn(f"{RESULT}/nPeaksFound", np.int32, lambda e, p, i: len(p), "peaks found, before the columns ran out"),
 )

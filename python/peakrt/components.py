@@ -45,8 +45,11 @@ def measure(
         raise ValueError(f"labels have shape {labels.shape} and dtype {labels.dtype}, expected {array.shape} and int32")
     if labels.size and not 0 <= labels.min() <= labels.max() <= n:
         raise ValueError(f"labels run from {labels.min()} to {labels.max()}, expected 0 to {n}")
-    maps = [np.ascontiguousarray(np.broadcast_to(np.asarray(m, np.float32), array.shape)) for m in (background, variance)]
+    backgrounds, variances = (
+        np.ascontiguousarray(np.broadcast_to(np.asarray(values, np.float32), array.shape))
+        for values in (background, variance)
+    )
     scores = None if score is None else np.ascontiguousarray(score, np.float32)
     if scores is not None and scores.shape != array.shape:
         raise ValueError(f"score has shape {scores.shape}, the frame {array.shape}")
-    return _native.measure(array, np.ascontiguousarray(labels), n, *maps, scores, PEAK)
+    return _native.measure(array, np.ascontiguousarray(labels), n, backgrounds, variances, scores, PEAK)

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
 from peakrt_geometry import Detector
 
 from .classical import Peakfinder8, as_frame, v3r3
@@ -75,7 +74,9 @@ class PeakFinder:
     def _check_panels(self, good: npt.NDArray[np.bool_]) -> None:
         if self.geometry is None:
             return
-        for panel, (plane, min_ss, end_ss, min_fs, end_fs) in zip(self.geometry.panels, self.geometry.asics, strict=True):
+        for panel, (plane, min_ss, end_ss, min_fs, end_fs) in zip(
+            self.geometry.panels, self.geometry.asics, strict=True
+        ):
             if not good[plane, min_ss:end_ss, min_fs:end_fs].any() and panel.settings.get("no_index", "0") == "0":
                 raise ValueError(
                     f"panel {panel.name} of {self.geometry.name} has no good pixel: check the mask, or write "
@@ -90,9 +91,13 @@ class PeakFinder:
         """
         array = as_frame(frame)
         good = self.mask_for(mask, array.shape)
-        peaks = self._peakfinder8(array, good) if isinstance(self.config, Peakfinder8Config) else self._v3r3(array, good)
+        peaks = (
+            self._peakfinder8(array, good) if isinstance(self.config, Peakfinder8Config) else self._v3r3(array, good)
+        )
         if len(peaks) == 0 and array.dtype.kind == "f" and not np.isfinite(array[good]).any():
-            raise ValueError("no good pixel of the frame is a number (all NaN or infinite): check the data and the mask")
+            raise ValueError(
+                "no good pixel of the frame is a number (all NaN or infinite): check the data and the mask"
+            )
         return peaks
 
     def _peakfinder8(self, frame: npt.NDArray[Any], good: npt.NDArray[np.bool_]) -> PeakArray:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-
 from peakrt_geometry import Detector
 
 from .event import Event
@@ -20,7 +19,9 @@ if TYPE_CHECKING:
 RINGS_A = (20.0, 10.0, 7.0, 5.0, 4.0, 3.0, 2.5, 2.0, 1.7, 1.5, 1.2, 1.0)
 
 
-def assemble(detector: Detector, frame: npt.NDArray[Any], good: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.float32], tuple[float, float, float]]:
+def assemble(
+    detector: Detector, frame: npt.NDArray[Any], good: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.float32], tuple[float, float, float]]:
     """Frame as seen from the sample's side, NaN where nothing is: image (y, x), and x0, y0, step in mm.
 
     Every pixel goes to the nearest of an even grid; for looking only.
@@ -50,19 +51,41 @@ def caption(event: Event, peaks: PeakArray) -> str:
 
 
 def draw_event(
-    axes: Axes, detector: Detector, event: Event, peaks: PeakArray, good: npt.NDArray[np.bool_], *, pixels: int, rings: bool = True
+    axes: Axes,
+    detector: Detector,
+    event: Event,
+    peaks: PeakArray,
+    good: npt.NDArray[np.bool_],
+    *,
+    pixels: int,
+    rings: bool = True,
 ) -> None:
     """Draw a frame, its peaks as circles, and rings of resolution where camera length and energy are known."""
     image, (x0, y0, step) = assemble(detector, event.frame, good)
     factor = max(1, max(image.shape) // pixels)
     small = shrink(image, factor)
     known = small[np.isfinite(small)]
-    low, high = (np.percentile(known, [5, 99.7]) if known.size else (0.0, 1.0))
+    low, high = np.percentile(known, [5, 99.7]) if known.size else (0.0, 1.0)
     extent = (x0, x0 + image.shape[1] * step, y0, y0 + image.shape[0] * step)
     axes.set_facecolor("0.75")
-    axes.imshow(small, cmap="Greys", vmin=low, vmax=max(high, low + 1), origin="lower", extent=extent, interpolation="nearest")
+    axes.imshow(
+        small,
+        cmap="Greys",
+        vmin=low,
+        vmax=max(high, low + 1),
+        origin="lower",
+        extent=extent,
+        interpolation="nearest",
+    )
     x, y, _ = detector.lab_position_m(peaks["panel"], peaks["ss"], peaks["fs"])
-    axes.scatter(x * 1e3, y * 1e3, s=26 * (pixels / 1000) ** 2 + 6, facecolors="none", edgecolors="tab:red", linewidths=0.7)
+    axes.scatter(
+        x * 1e3,
+        y * 1e3,
+        s=26 * (pixels / 1000) ** 2 + 6,
+        facecolors="none",
+        edgecolors="tab:red",
+        linewidths=0.7,
+    )
     if rings:
         _draw_rings(axes, detector, event, extent)
     axes.set(xlim=extent[:2], ylim=extent[2:], aspect="equal")
@@ -85,7 +108,9 @@ def _draw_rings(axes: Axes, detector: Detector, event: Event, extent: tuple[floa
             axes.text(0, radius_mm, f"{d:g} Å", fontsize=7, color="tab:blue", ha="center", va="bottom", clip_on=True)
 
 
-def save_picture(path: str | Path, detector: Detector, event: Event, peaks: PeakArray, good: npt.NDArray[np.bool_]) -> None:
+def save_picture(
+    path: str | Path, detector: Detector, event: Event, peaks: PeakArray, good: npt.NDArray[np.bool_]
+) -> None:
     """Write a picture of one event."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

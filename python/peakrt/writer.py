@@ -21,7 +21,6 @@ import h5py
 import hdf5plugin
 import numpy as np
 import numpy.typing as npt
-
 from peakrt_geometry import Detector, HeaderValue, MaskSource, write_geom
 
 from .columns import (
@@ -128,7 +127,10 @@ class CxiWriter:
         compression: dict[str, Any] = {}
         chunk = slab
         if self.output.images == "gzip":
-            compression, chunk = {"compression": "gzip", "compression_opts": 1, "shuffle": True}, self._chunk(slab, dtype)
+            compression, chunk = (
+                {"compression": "gzip", "compression_opts": 1, "shuffle": True},
+                self._chunk(slab, dtype),
+            )
         elif self.output.images == "lz4":
             compression, chunk = dict(hdf5plugin.Bitshuffle(cname="lz4")), self._chunk(slab, dtype)
         _grow(file, DATA, slab, dtype, chunks=(1, *chunk), axes="experiment_identifier:y:x", **compression)
@@ -222,7 +224,7 @@ class CxiWriter:
                 else:
                     data[row] = frame
         for column in PEAK_COLUMNS:
-            block = np.zeros((len(rows), self.hits.max_peaks), column.dtype)
+            block: npt.NDArray[Any] = np.zeros((len(rows), self.hits.max_peaks), column.dtype)
             for row, (_, kept, _, _) in enumerate(rows):
                 block[row, : len(kept)] = column.value(kept, n_ss)
             self._extend(column.path, block)

@@ -11,12 +11,11 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from peakrt.cli import add_geometry, load_geometry, override, run
 from peakrt.config import FINDERS, HitConfig
 from peakrt.finder import PeakFinder
 from peakrt.sources import open_source
+from tqdm import tqdm
 
 from .compare import PeakSets, compare, cxi_sets, slab_peaks, stream_sets, truth_sets
 from .evaluate import IndexingResult, read_result, run_indexamajig
@@ -52,7 +51,12 @@ def _add_simulate(commands: Any) -> None:
     parser.add_argument("-o", "--output", required=True, metavar="OUT.cxi")
     parser.add_argument("-n", "--events", type=int, default=100, help="[100]")
     parser.add_argument("--seed", type=int, default=0, help="[0]")
-    parser.add_argument("--cell", type=_range, metavar="a,b,c,al,be,ga", help="A and degrees; otherwise one is drawn for each hit")
+    parser.add_argument(
+        "--cell",
+        type=_range,
+        metavar="a,b,c,al,be,ga",
+        help="A and degrees; otherwise one is drawn for each hit",
+    )
     parser.add_argument("--space-group", default="P 1", help="of --cell [P 1]")
     parser.add_argument("--gzip", action="store_true", help="compress the images")
     for config, title in ((Scene, "scene"), (Response, "detector")):
@@ -120,13 +124,20 @@ def _add_compare(commands: Any) -> None:
     parser.add_argument("reference", help="the truth, or what to measure against")
     parser.add_argument("found")
     add_geometry(parser)
-    parser.add_argument("--distance", type=float, default=3.0, help="farthest that two peaks may be apart to match, pixels [3]")
+    parser.add_argument(
+        "--distance",
+        type=float,
+        default=3.0,
+        help="farthest that two peaks may be apart to match, pixels [3]",
+    )
     parser.add_argument("--min-snr", type=float, default=0.0, help="reference peaks below need not be found [0]")
     parser.set_defaults(run=_compare)
 
 
 def _peak_sets(text: str, parsed: argparse.Namespace) -> PeakSets:
-    path, _, kind = text.rpartition(":") if text.rsplit(":", 1)[-1] in ("truth", "predictions", *FINDERS) else (text, "", "")
+    path, _, kind = (
+        text.rpartition(":") if text.rsplit(":", 1)[-1] in ("truth", "predictions", *FINDERS) else (text, "", "")
+    )
     if not Path(path).exists():
         raise FileNotFoundError(f"{path} does not exist")
     beside = Path(path).with_suffix(".geom")
@@ -164,7 +175,9 @@ def _compare(parsed: argparse.Namespace) -> int:
 
 def _add_evaluate(commands: Any) -> None:
     parser = commands.add_parser("evaluate", help="index the peaks of a CXI with indexamajig and count")
-    parser.add_argument("inputs", nargs="+", metavar="IN", help="CXI files of peakrt find, or streams that are there already")
+    parser.add_argument(
+        "inputs", nargs="+", metavar="IN", help="CXI files of peakrt find, or streams that are there already"
+    )
     parser.add_argument("-g", "--geometry", help="CrystFEL geometry; otherwise the .geom beside each CXI")
     parser.add_argument("-p", "--cell", type=Path, help="CrystFEL unit cell file")
     parser.add_argument("--truth", help="simulated run: orientation error and false hits are counted against it")

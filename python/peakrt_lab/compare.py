@@ -12,15 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
-
 from peakrt.event import Event
 from peakrt.peaks import PeakArray
 from peakrt.reader import SlabPeaks, read_cxi_peaks
 from peakrt_geometry import Detector
+from scipy.optimize import linear_sum_assignment
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
 
 from .stream import Chunk, read_stream
 from .truth import Truth
@@ -40,7 +39,9 @@ def match(a: SlabPeaks, b: SlabPeaks, *, distance: float) -> tuple[npt.NDArray[n
     none = np.empty(0, np.int64)
     if len(a) == 0 or len(b) == 0:
         return none, none
-    near = cKDTree(np.c_[a.ss, a.fs]).sparse_distance_matrix(cKDTree(np.c_[b.ss, b.fs]), distance, output_type="coo_matrix")
+    near = cKDTree(np.c_[a.ss, a.fs]).sparse_distance_matrix(
+        cKDTree(np.c_[b.ss, b.fs]), distance, output_type="coo_matrix"
+    )
     if near.nnz == 0:
         return none, none
     n = len(a) + len(b)
@@ -110,7 +111,9 @@ class Agreement:
             f"position ss, fs    mean {mean[0]:+.3f}, {mean[1]:+.3f} px   rms {rms[0]:.3f}, {rms[1]:.3f} px",
         ]
         if self.blank_events:
-            lines.append(f"blank events       {self.blank_events}, {self.blank_found / self.blank_events:.2f} false peaks each")
+            lines.append(
+                f"blank events       {self.blank_events}, {self.blank_found / self.blank_events:.2f} false peaks each"
+            )
         for (low, high), (n, hit) in sorted(self.by_snr.items()):
             if n:
                 lines.append(f"recall at SNR      {low:g} to {high:g}: {hit / n:.3f} of {n}")
@@ -170,7 +173,9 @@ def truth_sets(path: str | Path, detector: Detector) -> PeakSets:
     for event in range(len(truth)):
         peaks = truth.event_peaks(event)
         ss = detector.to_slab(peaks["panel"], peaks["ss"])
-        sets[event] = SlabPeaks(ss, peaks["fs"].astype(float), peaks["photons"].astype(float), peaks["snr"].astype(float))
+        sets[event] = SlabPeaks(
+            ss, peaks["fs"].astype(float), peaks["photons"].astype(float), peaks["snr"].astype(float)
+        )
     return sets
 
 

@@ -56,12 +56,21 @@ class IndexingResult:
             for name, m, s in zip(("a", "b", "c", "alpha", "beta", "gamma"), middle, spread, strict=True):
                 lines.append(f"{name:<6}         {m:.3f} +- {s:.3f} {'A' if len(name) == 1 else 'deg'}")
         if self.orientation_deg:
-            lines.append(f"orientation    median error {np.median(self.orientation_deg):.4f} deg over {len(self.orientation_deg)}")
+            lines.append(
+                f"orientation    median error {np.median(self.orientation_deg):.4f} deg over {len(self.orientation_deg)}"
+            )
         return lines
 
 
 def run_indexamajig(
-    cxi: Path, geometry: Path, stream: Path, *, cell: Path | None, processes: int, peaks: str = "cxi", extra: tuple[str, ...] = ()
+    cxi: Path,
+    geometry: Path,
+    stream: Path,
+    *,
+    cell: Path | None,
+    processes: int,
+    peaks: str = "cxi",
+    extra: tuple[str, ...] = (),
 ) -> None:
     """Run indexamajig on all events of a CXI.
 
@@ -77,7 +86,18 @@ def run_indexamajig(
         n = len(file["/entry_1/data_1/data"])
     events = stream.with_suffix(".events.lst")
     events.write_text("".join(f"{cxi.resolve()} //{row}\n" for row in range(n)), encoding="utf-8")
-    command = [program, "-i", str(events), "-g", str(geometry), "-o", str(stream), f"--peaks={peaks}", "-j", str(processes)]
+    command = [
+        program,
+        "-i",
+        str(events),
+        "-g",
+        str(geometry),
+        "-o",
+        str(stream),
+        f"--peaks={peaks}",
+        "-j",
+        str(processes),
+    ]
     command += [f"--temp-dir={stream.parent}", *INDEXING, *extra]
     command += ["-p", str(cell)] if cell else []
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -86,7 +106,9 @@ def run_indexamajig(
         raise RuntimeError(f"indexamajig failed ({done.returncode}): {last}")
 
 
-def read_result(stream: Path, *, frames: int | None = None, min_peaks: int = 15, truth: Truth | None = None) -> IndexingResult:
+def read_result(
+    stream: Path, *, frames: int | None = None, min_peaks: int = 15, truth: Truth | None = None
+) -> IndexingResult:
     """Count a stream's hits and crystals; against the truth where it is given.
 
     frames : of the whole run, where the stream holds only its hits

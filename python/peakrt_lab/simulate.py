@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
 from peakrt import _native
 from peakrt_geometry import Detector
 from peakrt_geometry.panels import HC_EV_M
@@ -161,7 +160,9 @@ class Simulator:
         self._spots = _PanelSolver(self.detector, self.camera_length)
         rng = np.random.default_rng([self.seed, 1])
         self._hot, self._dead = self._bad_pixels(rng)
-        self._crystal = None if self.cell is None else make_crystal(self.cell, self.space_group, self.scene.d_min, self.seed)
+        self._crystal = (
+            None if self.cell is None else make_crystal(self.cell, self.space_group, self.scene.d_min, self.seed)
+        )
 
     def _photon_gain(self) -> float:
         if self.detector.adu_per_photon is not None:
@@ -217,7 +218,9 @@ class Simulator:
             self._add_jet(rng, expected, level)
         if rng.random() < scene.shadow:
             angle, reach = rng.uniform(0, 2 * np.pi), _draw(rng, (100.0, 1500.0)) * size
-            inside = self.detector.x_m * np.float32(np.cos(angle)) + self.detector.y_m * np.float32(np.sin(angle)) > reach
+            inside = (
+                self.detector.x_m * np.float32(np.cos(angle)) + self.detector.y_m * np.float32(np.sin(angle)) > reach
+            )
             expected[inside] *= np.float32(rng.uniform(0.2, 0.9))
         return expected
 
@@ -235,14 +238,21 @@ class Simulator:
             near = np.abs(self.detector.radius - np.float32(radius)) < 4 * width
             if not near.any():
                 continue
-            r, angle = self.detector.radius[near], np.arctan2(self.detector.y_m[near], self.detector.x_m[near])
+            r, angle = (
+                self.detector.radius[near],
+                np.arctan2(self.detector.y_m[near], self.detector.x_m[near]),
+            )
             grains = rng.gamma(grain := _draw(rng, (0.3, 30.0)), 1 / grain, max(16, int(2 * np.pi * radius / 4)))
             texture = grains[((angle / (2 * np.pi) + 0.5) * (len(grains) - 1)).astype(int)]
-            expected[near] += (level * strength * texture * np.exp(-0.5 * ((r - radius) / width) ** 2)).astype(np.float32)
+            expected[near] += (level * strength * texture * np.exp(-0.5 * ((r - radius) / width) ** 2)).astype(
+                np.float32
+            )
 
     def _add_jet(self, rng: np.random.Generator, expected: npt.NDArray[np.float32], level: float) -> None:
         angle, size = rng.uniform(0, np.pi), self.detector.panels[0].pixel_size_m
-        along = np.abs(self.detector.x_m * np.float32(np.cos(angle)) + self.detector.y_m * np.float32(np.sin(angle))) / size
+        along = (
+            np.abs(self.detector.x_m * np.float32(np.cos(angle)) + self.detector.y_m * np.float32(np.sin(angle))) / size
+        )
         across = (self.detector.y_m * np.float32(np.cos(angle)) - self.detector.x_m * np.float32(np.sin(angle))) / size
         width, reach = _draw(rng, (1.0, 6.0)), _draw(rng, (30.0, 200.0))
         near = (np.abs(across) < 4 * width) & (along < 8 * reach)
@@ -251,7 +261,9 @@ class Simulator:
 
     # Diffraction
 
-    def _diffract(self, rng: np.random.Generator, flux: float) -> tuple[npt.NDArray[np.void], npt.NDArray[np.void], npt.NDArray[np.float64]]:
+    def _diffract(
+        self, rng: np.random.Generator, flux: float
+    ) -> tuple[npt.NDArray[np.void], npt.NDArray[np.void], npt.NDArray[np.float64]]:
         peaks, spots, lattices = [], [], []
         beam = Beam(self.wavelength, _draw(rng, self.scene.bandwidth), _draw(rng, self.scene.divergence))
         for lattice in range(self.scene.lattices):
@@ -267,7 +279,12 @@ class Simulator:
         return np.concatenate(peaks), np.concatenate(spots), np.array(lattices)
 
     def _one_lattice(
-        self, rng: np.random.Generator, crystal: Crystal, rotation: npt.NDArray[np.float64], beam: Beam, flux: float
+        self,
+        rng: np.random.Generator,
+        crystal: Crystal,
+        rotation: npt.NDArray[np.float64],
+        beam: Beam,
+        flux: float,
     ) -> tuple[npt.NDArray[np.void], npt.NDArray[np.void]]:
         mosaicity, own_size = _draw(rng, self.scene.mosaicity), _draw(rng, self.scene.size_px)
         chosen, intensity, direction = excited(
@@ -373,7 +390,14 @@ class _PanelSolver:
             # Corners are edges of pixels, raw positions count from pixel centres.
             raw_ss = np.minimum(ss[which] - 0.5 + min_ss, np.nextafter(np.float32(end_ss - 0.5), np.float32(0)))
             raw_fs = np.minimum(fs[which] - 0.5 + min_fs, np.nextafter(np.float32(end_fs - 0.5), np.float32(0)))
-            out.append((which, np.full(len(which), plane, np.int32), raw_ss.clip(min_ss - 0.49), raw_fs.clip(min_fs - 0.49)))
+            out.append(
+                (
+                    which,
+                    np.full(len(which), plane, np.int32),
+                    raw_ss.clip(min_ss - 0.49),
+                    raw_fs.clip(min_fs - 0.49),
+                )
+            )
         which, plane_of, ss_of, fs_of = (np.concatenate(parts) for parts in zip(*out, strict=True))
         ss_of, fs_of = np.maximum(ss_of, -0.49), np.maximum(fs_of, -0.49)
         return which, plane_of, ss_of, fs_of
@@ -384,7 +408,13 @@ class _PanelSolver:
         """Direction away from the beam at raw positions, in (fs, ss), of unit length."""
         along_fs, along_ss = np.ones(len(ss)), np.zeros(len(ss))
         for number, (index, min_ss, end_ss, min_fs, end_fs) in enumerate(self.rows):
-            on = (plane == index) & (ss >= min_ss - 0.5) & (ss < end_ss - 0.5) & (fs >= min_fs - 0.5) & (fs < end_fs - 0.5)
+            on = (
+                (plane == index)
+                & (ss >= min_ss - 0.5)
+                & (ss < end_ss - 0.5)
+                & (fs >= min_fs - 0.5)
+                & (fs < end_fs - 0.5)
+            )
             if on.any():
                 at = self.corner[number] + np.outer(ss[on] - min_ss + 0.5, self.ss[number])
                 at += np.outer(fs[on] - min_fs + 0.5, self.fs[number])

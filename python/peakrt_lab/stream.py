@@ -114,9 +114,8 @@ class _Reader:
             self.cell = np.array([*(10 * x for x in numbers[:3]), *numbers[3:6]])
         elif key in ("astar", "bstar", "cstar"):
             self.axes["abc".index(key[0])] = [0.1 * float(x) for x in re.findall(r"[-+]\d+\.\d+", value)[:3]]
-        elif line.startswith("--- End crystal"):
-            if not self.chunk.crystals or self.chunk.crystals[-1].reciprocal is not self.axes:
-                self._add_crystal([])
+        elif line.startswith("--- End crystal") and np.isfinite(self.axes).all():
+            self._add_crystal([])  # it had no reflections
 
     def _take_row(self, line: str) -> None:
         assert self.chunk is not None
@@ -126,7 +125,11 @@ class _Reader:
         rows = self.rows[1:]  # the first is the heading
         if self.table == "peaks":
             values = np.array([[float(x) for x in row[:4]] for row in rows]).reshape(-1, 4)
-            self.chunk.fs, self.chunk.ss, self.chunk.intensity = values[:, 0] - 0.5, values[:, 1] - 0.5, values[:, 3]
+            self.chunk.fs, self.chunk.ss, self.chunk.intensity = (
+                values[:, 0] - 0.5,
+                values[:, 1] - 0.5,
+                values[:, 3],
+            )
             self.chunk.panel = [row[4] for row in rows]
         else:
             self._add_crystal(rows)
@@ -136,6 +139,6 @@ class _Reader:
         assert self.chunk is not None
         values = np.array([[float(x) for x in row[7:9]] for row in rows]).reshape(-1, 2) - 0.5
         self.chunk.crystals.append(
-            IndexedCrystal(self.cell, self.axes.copy(), values[:, 1], values[:, 0], [row[9] for row in rows])
+            IndexedCrystal(self.cell, self.axes, values[:, 1], values[:, 0], [row[9] for row in rows])
         )
-        self.cell, self.axes = np.full(6, np.nan), self.chunk.crystals[-1].reciprocal
+        self.cell, self.axes = np.full(6, np.nan), np.full((3, 3), np.nan)

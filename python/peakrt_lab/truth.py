@@ -7,11 +7,11 @@ import os
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import numpy.typing as npt
-
 from peakrt.columns import CAMERA_LENGTH, DATA, MASK, PHOTON_ENERGY
 from peakrt_geometry import MaskSource, write_geom
 
@@ -22,7 +22,11 @@ LATTICES, LATTICE_OFFSETS = "/truth/lattices", "/truth/lattice_offsets"
 
 
 def write_run(
-    path: str | Path, simulator: Simulator, events: Iterable[SimulatedEvent], *, compression: str | None = None
+    path: str | Path,
+    simulator: Simulator,
+    events: Iterable[SimulatedEvent],
+    *,
+    compression: str | None = None,
 ) -> int:
     """Write simulated events as a CXI slab with their truth; a .geom, and a .cell if all share one, go beside it.
 
@@ -65,7 +69,11 @@ def write_run(
             ):
                 file[name] = np.concatenate([*rows, empty])
                 file[offsets] = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
-            recipe = {"seed": simulator.seed, "cell": simulator.cell, "space_group": simulator.space_group}
+            recipe: dict[str, Any] = {
+                "seed": simulator.seed,
+                "cell": simulator.cell,
+                "space_group": simulator.space_group,
+            }
             recipe.update(scene=asdict(simulator.scene), response=asdict(simulator.response))
             file["/truth"].attrs["recipe"] = json.dumps({**recipe, "detector": simulator.detector.name})
         os.replace(unfinished, path)
@@ -89,7 +97,12 @@ def write_cell(path: Path, cell: tuple[float, ...], space_group: str) -> None:
     system = group.crystal_system_str()
     lattice = "rhombohedral" if group.hm.startswith("R") else {"trigonal": "hexagonal"}.get(system, system)
     unique = {"monoclinic": "b", "tetragonal": "c", "hexagonal": "c"}.get(lattice)
-    lines = ["CrystFEL unit cell file version 1.0", "", f"lattice_type = {lattice}", f"centering = {group.hm[0]}"]
+    lines = [
+        "CrystFEL unit cell file version 1.0",
+        "",
+        f"lattice_type = {lattice}",
+        f"centering = {group.hm[0]}",
+    ]
     lines += [f"unique_axis = {unique}"] if unique else []
     lines += [f"{name} = {value:.4f} A" for name, value in zip("abc", cell[:3], strict=True)]
     lines += [f"{name} = {value:.4f} deg" for name, value in zip(("al", "be", "ga"), cell[3:], strict=True)]

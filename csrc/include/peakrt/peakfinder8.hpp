@@ -17,7 +17,7 @@ struct Peakfinder8Options {
 
 // Neighbouring radial bins side by side, one in each of kLanes vector lanes.
 struct BinGroup {
-  std::int64_t first;      // where its pixel indices start in RadialPlan::order
+  std::int64_t first;       // where its pixel indices start in RadialPlan::order
   std::int32_t full, deep;  // rows in which every lane has a pixel; rows in all
 };
 
@@ -30,15 +30,14 @@ struct RadialPlan {
   std::vector<Asic> asics;
   int n_bins;
   bool sampled;
-  std::vector<std::uint16_t> bin;       // of each pixel; n_bins where the mask is bad
-  std::vector<std::int32_t> order;      // pixel of each (group, row, lane); -1 is padding
+  std::vector<std::uint16_t> bin;   // of each pixel; n_bins where the mask is bad
+  std::vector<std::int32_t> order;  // pixel of each (group, row, lane); -1 is padding
   std::vector<BinGroup> groups;
   std::vector<std::uint16_t> block_bin, block_good;  // lowest bin and good bits of a block (sampled only)
   int block_span;                                    // most bins that one block spans
 
   // mask: 1 = good; radius: pixels, >= 0. samples_per_bin 0: every pixel counts.
-  RadialPlan(Shape shape, const std::uint8_t* mask, const float* radius, std::vector<Asic> asics,
-             int samples_per_bin);
+  RadialPlan(Shape shape, const std::uint8_t* mask, const float* radius, std::vector<Asic> asics, int samples_per_bin);
 };
 
 // What one thread writes while it works on a frame.

@@ -12,7 +12,6 @@ import h5py
 import hdf5plugin  # noqa: F401  (registers the compression filters)
 import numpy as np
 import numpy.typing as npt
-
 from peakrt_geometry import Detector, HeaderValue, MaskSource, Panel
 
 from ..event import Event
@@ -121,7 +120,9 @@ class Hdf5File:
         _, n_ss, n_fs = self.detector.shape
         found = dataset.shape[dims.index("ss")], dataset.shape[dims.index("fs")]
         if found[0] < n_ss or found[1] < n_fs:
-            raise ValueError(f"{where} has frames of {found[0]} x {found[1]} pixels, geometry {self.detector.name} needs {n_ss} x {n_fs}")
+            raise ValueError(
+                f"{where} has frames of {found[0]} x {found[1]} pixels, geometry {self.detector.name} needs {n_ss} x {n_fs}"
+            )
         if found != (n_ss, n_fs):
             raise ValueError(
                 f"{where} has frames of {found[0]} x {found[1]} pixels, geometry {self.detector.name} describes only "
@@ -144,7 +145,9 @@ class Hdf5File:
 
     def _plane(self, dataset: h5py.Dataset, panel: Panel, index: int | None) -> npt.NDArray[Any]:
         """One (ss, fs) plane of a dataset."""
-        dims: tuple[str | int, ...] = ("%", "ss", "fs") if dataset.ndim == 3 and panel.dims == ("ss", "fs") else panel.dims
+        dims: tuple[str | int, ...] = (
+            ("%", "ss", "fs") if dataset.ndim == 3 and panel.dims == ("ss", "fs") else panel.dims
+        )
         selection = tuple(index if d == "%" else d if isinstance(d, int) else slice(None) for d in dims)
         try:
             plane = dataset[selection]
@@ -172,7 +175,9 @@ class Hdf5File:
         if n == 1 or len(dims) < 3 or dims[-2:] != ("ss", "fs") or not isinstance(dims[-3], int):
             return None
         lead = dims[:-3]
-        expected = [(self.detector.panels[0].data, tuple(d for d in lead if isinstance(d, int)) + (k,)) for k in range(n)]
+        expected = [
+            (self.detector.panels[0].data, tuple(d for d in lead if isinstance(d, int)) + (k,)) for k in range(n)
+        ]
         if list(self.detector.planes) != expected:
             return None
         dataset = self.dataset(self.detector.panels[0].data or "", event.path_part)
@@ -224,9 +229,7 @@ class Hdf5File:
             self._masks[key] = good
         return good, every_event
 
-    def _load_mask(
-        self, source: MaskSource, panel: Panel, event: Hdf5Event
-    ) -> tuple[npt.NDArray[Any] | None, bool]:
+    def _load_mask(self, source: MaskSource, panel: Panel, event: Hdf5Event) -> tuple[npt.NDArray[Any] | None, bool]:
         if source.file is None:
             path = source.path.replace("%", event.path_part, 1)
             if path not in self.file:
@@ -311,5 +314,7 @@ def select_events(file: Hdf5File, wanted: list[str] | None) -> list[Hdf5Event]:
     by_name = {event.name: event for event in file.events}
     missing = [name for name in wanted if name not in by_name]
     if missing:
-        raise ValueError(f"{file.path} has no event {missing[0]}: it has {len(file.events)}, from {file.events[0].name if file.events else '-'}")
+        raise ValueError(
+            f"{file.path} has no event {missing[0]}: it has {len(file.events)}, from {file.events[0].name if file.events else '-'}"
+        )
     return [by_name[name] for name in wanted]

@@ -15,14 +15,25 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
 from peakrt_geometry import Detector, Panel
 from peakrt_geometry.panels import HC_EV_M
 
 from ..event import Event
 from .hdf5 import flag_pixels
 
-SUFFIXES = (".cbf", ".tif", ".tiff", ".edf", ".img", ".mccd", ".marccd", ".sfrm", ".mar3450", ".mar2300", ".gfrm")
+SUFFIXES = (
+    ".cbf",
+    ".tif",
+    ".tiff",
+    ".edf",
+    ".img",
+    ".mccd",
+    ".marccd",
+    ".sfrm",
+    ".mar3450",
+    ".mar2300",
+    ".gfrm",
+)
 _PACKED = b"x-CBF_PACKED"
 
 
@@ -44,7 +55,9 @@ def read_image(path: Path, detector: Detector) -> Event:
     plane, header = _load(path)
     n_ss, n_fs = detector.shape[1:]
     if plane.shape != (n_ss, n_fs) or detector.shape[0] != 1:
-        raise ValueError(f"{path} has {plane.shape[0]} x {plane.shape[1]} pixels, geometry {detector.name} needs {n_ss} x {n_fs}")
+        raise ValueError(
+            f"{path} has {plane.shape[0]} x {plane.shape[1]} pixels, geometry {detector.name} needs {n_ss} x {n_fs}"
+        )
     bad = _no_data(plane, header)
     for panel in detector.panels:
         flagged = flag_pixels(plane, panel)
@@ -56,10 +69,7 @@ def read_image(path: Path, detector: Detector) -> Event:
 
 
 def _no_data(plane: npt.NDArray[Any], header: str) -> npt.NDArray[np.bool_]:
-    if plane.dtype.kind == "u":
-        bad = plane == np.iinfo(plane.dtype).max
-    else:
-        bad = plane < 0
+    bad = plane == np.iinfo(plane.dtype).max if plane.dtype.kind == "u" else plane < 0
     if "_array_intensities" in header:
         bad |= plane == 0
     return bad
@@ -86,7 +96,9 @@ def _load(path: Path) -> tuple[npt.NDArray[Any], str]:
         with fabio.open(str(path)) as image:
             plane = np.asarray(image.data)
     except Exception as error:  # fabio raises whatever its readers met
-        raise OSError(f"{path} cannot be read as an image: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from error
+        raise OSError(
+            f"{path} cannot be read as an image: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+        ) from error
     if plane is None or plane.ndim != 2:
         raise OSError(f"{path} holds no 2-D image")
     return plane, header
@@ -96,8 +108,8 @@ def _bytes(path: Path) -> bytes:
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
     try:
-        opener: Callable[..., Any] = {".gz": gzip.open, ".bz2": bz2.open}.get(path.suffix, open)
-        with opener(path, "rb") as file:
+        openers: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open}
+        with openers.get(path.suffix, open)(path, "rb") as file:
             return bytes(file.read())
     except (OSError, EOFError) as error:
         raise OSError(f"{path} cannot be read: {error}") from error
@@ -149,7 +161,14 @@ def _mini_cbf(header: str, shape: tuple[int, ...], path: Path) -> Detector:
         raise ValueError(f"{path}: the header has no beam centre or pixel size: give a CrystFEL geometry with -g")
     distance = _value(header, rf"Detector_distance\s+{number}")
     wavelength = _value(header, rf"Wavelength\s+{number}")
-    return _flat(path.name, shape, pixel[0], beam, distance and distance[0], wavelength and wavelength[0])
+    return _flat(
+        path.name,
+        shape,
+        pixel[0],
+        beam,
+        distance[0] if distance else None,
+        wavelength[0] if wavelength else None,
+    )
 
 
 def _flat(

@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import h5py
-
 from peakrt_geometry import Detector, MaskSource, Panel
 from peakrt_geometry.panels import HC_EV_M
 
@@ -66,7 +65,11 @@ def is_nexus(path: Path) -> bool:
     """Whether a file claims to be NXmx or has a NeXus detector."""
     with h5py.File(path, "r") as file:
         entry = _entry(file)
-        return entry is not None and "instrument" in entry and _first_of_class(entry["instrument"], "NXdetector") is not None
+        return (
+            entry is not None
+            and "instrument" in entry
+            and _first_of_class(entry["instrument"], "NXdetector") is not None
+        )
 
 
 def _entry(file: h5py.File) -> h5py.Group | None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Protocol
 
 import h5py
-
 from peakrt_geometry import Detector
 
 from ..event import Event
@@ -50,7 +49,9 @@ class FileSource:
         self._entries = entries
         self._counts = [self._count(entry) for entry in entries]
         if sum(self._counts) == 0:
-            raise ValueError(f"no frames in {', '.join(str(e.path) for e in entries[:3])}{' ...' if len(entries) > 3 else ''}")
+            raise ValueError(
+                f"no frames in {', '.join(str(e.path) for e in entries[:3])}{' ...' if len(entries) > 3 else ''}"
+            )
 
     def _count(self, entry: _Entry) -> int:
         if is_image(entry.path):

@@ -1,0 +1,52 @@
+# make demo: the main job on simulated frames.  make test: everything CI runs.  Both set up .venv themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := $(shell find csrc python plugin geometry -name '*.[ch]pp' -o -name '*.cu' -o -name '*.pyx' -o -name '*.geom' -o -name '*.py')
+
+.PHONY: demo test lint bench bench-gpu sanitize clean
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --upgrade pip
+
+$(VENV)/demo: $(BIN)/python pyproject.toml setup.py CMakeLists.txt $(SOURCES)
+	$(BIN)/pip install -q '.[lab]'
+	touch $@
+
+$(VENV)/test: $(BIN)/python pyproject.toml setup.py CMakeLists.txt $(SOURCES)
+	$(BIN)/pip install -q '.[test]'
+	-$(BIN)/pip install -q --no-deps psana==4.3.4  # only its finder and geometry, as peers; tests skip without it
+	touch $@
+
+demo: $(VENV)/demo
+	rm -rf demo-out && mkdir demo-out
+	$(BIN)/peakrt-lab simulate -g jungfrau1m -n 60 --cell 79,79,38,90,90,90 --space-group 'P 43 21 2' -o demo-out/lysozyme.cxi
+	$(BIN)/peakrt find demo-out/lysozyme.cxi -g demo-out/lysozyme.geom -o demo-out/peaks.cxi
+	$(BIN)/peakrt-lab compare demo-out/lysozyme.cxi:truth demo-out/peaks.cxi --min-snr 5
+	$(BIN)/peakrt view demo-out/lysozyme.cxi -g demo-out/lysozyme.geom --sheet 8 -o demo-out/hits.png
+	@if command -v indexamajig >/dev/null; then $(BIN)/peakrt-lab evaluate demo-out/peaks.cxi -p demo-out/lysozyme.cell --truth demo-out/lysozyme.cxi; \
+	else echo "indexamajig is not on PATH: the command above is for where it is"; fi
+
+lint: $(VENV)/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $$(find csrc -name '*.[ch]pp' -o -name '*.cu')
+
+test: lint
+	$(BIN)/python -m pytest
+
+bench: $(BIN)/python
+	$(BIN)/pip install -q '.[bench]'
+	-$(BIN)/pip install -q --no-deps psana==4.3.4
+	$(BIN)/python benchmarks/cpu.py
+
+bench-gpu:
+	$(PYTHON) benchmarks/gpu.py
+
+sanitize:
+	compute-sanitizer --error-exitcode 1 $(PYTHON) -m pytest tests/test_gpu.py
+
+clean:
+	rm -rf $(VENV) build demo-out *.egg-info

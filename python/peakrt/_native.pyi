@@ -1,0 +1,72 @@
+"""Types of the Cython bindings; shapes and meanings are those of the callers' docstrings."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+PEAK_OFFSETS: dict[str, int]
+PEAK_SIZE: int
+SPOT_SIZE: int
+
+Array = npt.NDArray[Any]
+
+def instruction_set() -> str: ...
+def set_instruction_set(name: str) -> None: ...
+
+class Plan:
+    def __init__(self, mask: Array, radius: Array, asics: Array, samples_per_bin: int) -> None: ...
+
+class Workspace:
+    def __init__(
+        self,
+        plan: Plan,
+        adc_threshold: float,
+        min_snr: float,
+        min_pixels: int,
+        max_pixels: int,
+        background_radius: int,
+    ) -> None: ...
+    def find(self, frame: Array, dtype: np.dtype[Any]) -> npt.NDArray[np.void]: ...
+    def statistics(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]: ...
+
+def v3r3(
+    frame: Array,
+    mask: Array,
+    dtype: np.dtype[Any],
+    rank: int,
+    r0: float,
+    dr: float,
+    nsigm: float,
+    npix_min: float,
+    npix_max: float,
+    amax_thr: float,
+    atot_thr: float,
+    son_min: float,
+) -> npt.NDArray[np.void]: ...
+def label(foreground: Array, labels: Array) -> int: ...
+def measure(
+    frame: Array,
+    labels: Array,
+    n: int,
+    background: Array,
+    variance: Array,
+    score: Array | None,
+    dtype: np.dtype[Any],
+) -> npt.NDArray[np.void]: ...
+def draw_spots(spots: npt.NDArray[np.void], expected: Array) -> None: ...
+def count_photons(photons: Array, seed: int) -> None: ...
+def read_out(
+    photons: Array,
+    frame: Array,
+    *,
+    offset: float,
+    gain: float,
+    gain_spread: float,
+    read_noise: float,
+    low: float,
+    high: float,
+    whole: bool,
+    pixel_seed: int,
+    seed: int,
+) -> None: ...
