@@ -52,11 +52,13 @@ def peakfinder8(frame: np.ndarray, mask: np.ndarray, radius: np.ndarray, **o: An
         if not o["min_pixels"] <= len(group) <= o["max_pixels"]:
             continue
         at = tuple(np.array(group).T)
-        raw, weight = frame[at].astype(float), frame[at].astype(float) - mean[bins[at]]
-        centre = np.rint([(weight * at[0]).sum() / weight.sum(), (weight * at[1]).sum() / weight.sum()]).astype(int)
+        raw = frame[at].astype(float)
+        weight = frame[at].astype(F) - mean[bins[at]]
+        # in float32 and in order, for a centroid half-way between two pixels
+        sums = [np.add.accumulate(weight * factor.astype(F), dtype=F)[-1] for factor in (np.ones(len(raw)), *at)]
+        centre = np.rint([sums[1] / sums[0], sums[2] / sums[0]]).astype(int)
         ring = ring_values(frame, above, mask, threshold[bins], centre, 2 * o["background_radius"])
-        background = ring.mean() if len(ring) else mean[bins[tuple(centre)]]
-        noise = max(ring.std(), 0) if len(ring) else 0.01
+        background, noise = ring_noise(ring) if len(ring) else (float(mean[bins[tuple(centre)]]), 0.01)
         total, top = (raw - background).sum(), (raw - background).max()
         snr = total / noise if noise > 1e-10 else 0
         if snr < o["min_snr"] or top < max(0, ring.max() if len(ring) else 0) - background:
@@ -89,6 +91,14 @@ def flood(above: np.ndarray, seen: np.ndarray, seed: tuple[int, int]) -> list[tu
                     seen[s, f] = True
                     queue.append((s, f))
     return group
+
+
+def ring_noise(values: np.ndarray) -> tuple[float, float]:
+    """Mean and scatter, summed one by one in float32: the scatter is a small difference of large sums."""
+    values = values.astype(F)
+    mean = np.add.accumulate(values, dtype=F)[-1] / F(len(values))
+    variance = np.add.accumulate(values * values, dtype=F)[-1] / F(len(values)) - mean * mean
+    return float(mean), float(np.sqrt(variance)) if variance >= 0 else 0.01
 
 
 def ring_values(
