@@ -23,7 +23,8 @@ class CMakeBuild(build_ext):
     """Let CMake build the one extension module and, where nvcc works, the CUDA kernels."""
 
     def build_extension(self, ext: Extension) -> None:
-        arguments = ["-G", "Ninja", "-S", ROOT, "-B", self.build_temp, "-DCMAKE_BUILD_TYPE=Release"]
+        # --fresh: what an earlier isolated build cached points into a folder that is gone
+        arguments = ["--fresh", "-G", "Ninja", "-S", ROOT, "-B", self.build_temp, "-DCMAKE_BUILD_TYPE=Release"]
         arguments += [f"-DPython_EXECUTABLE={sys.executable}", f"-DCMAKE_MODULE_PATH={CYTHON_CMAKE}"]
         cmake(*arguments, *shlex.split(os.environ.get("CMAKE_ARGS", "")))
         cmake("--build", self.build_temp)

@@ -6,7 +6,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "peakrt/moments.hpp"
+#include "peakrt/group.hpp"
 #include "simd.hpp"
 
 namespace peakrt {
@@ -93,55 +93,37 @@ void sliding_minimum(const std::vector<float>& threshold, int n, int span, std::
   }
 }
 
-// Finds, measures and judges the groups of one ASIC; the state that outlives a group is the workspace's.
+// Finds the groups of one ASIC; the state that outlives a group is the workspace's.
 template <class T>
 class AsicSearch {
  public:
   AsicSearch(const RadialPlan& plan, const Peakfinder8Options& options, const T* frame, const Asic& asic,
              Peakfinder8Workspace& ws)
-      : plan_(plan),
+      : view_{frame, plan.bin.data(), ws.threshold.data(), ws.offset.data(), plan.shape, asic, plan.n_bins},
         options_(options),
-        frame_(frame),
-        ws_(ws),
-        panel_(asic.panel),
-        first_ss_(asic.panel * plan.shape.ss + asic.min_ss),
-        first_fs_(asic.min_fs),
-        n_ss_(asic.end_ss - asic.min_ss),
-        n_fs_(asic.end_fs - asic.min_fs) {}
+        ws_(ws) {}
 
   void try_seed(std::int32_t pixel) {
-    const int ss = pixel / plan_.shape.fs - first_ss_, fs = pixel % plan_.shape.fs - first_fs_;
+    const int ss = pixel / view_.shape.fs - view_.first_ss(), fs = pixel % view_.shape.fs - view_.first_fs();
     // The original never starts a group on the outermost pixels of an ASIC.
-    if (ss < 1 || fs < 1 || ss >= n_ss_ - 1 || fs >= n_fs_ - 1 || visited(pixel) || !(value(pixel) <= FLT_MAX)) return;
+    if (ss < 1 || fs < 1 || ss >= view_.n_ss() - 1 || fs >= view_.n_fs() - 1) return;
+    if (visited(pixel) || !view_.above(pixel)) return;
     grow(ss, fs);
-    if (n_ < options_.min_pixels || n_ > options_.max_pixels || std::fabs(sum_) < 1e-10) return;
-    const float com_fs = sum_fs_ / std::fabs(sum_), com_ss = sum_ss_ / std::fabs(sum_);
-    if (!inside(com_ss, com_fs)) return;
-    measure_ring(int(std::rint(com_ss)) - first_ss_, int(std::rint(com_fs)) - first_fs_);
-    measure_group();
+    Peak peak;
+    if (measure_group(view_, options_, sums_, ws_.pixels.data(), n_, &peak)) ws_.peaks.push_back(peak);
   }
 
  private:
-  float value(std::int64_t pixel) const { return static_cast<float>(frame_[pixel]); }
-  std::int64_t index(int ss, int fs) const { return std::int64_t(first_ss_ + ss) * plan_.shape.fs + first_fs_ + fs; }
   bool visited(std::int64_t pixel) const { return ws_.visited[pixel >> 6] >> (pixel & 63) & 1; }
-  bool inside(float com_ss, float com_fs) const {
-    return com_fs >= first_fs_ && com_fs <= first_fs_ + n_fs_ - 1 && com_ss >= first_ss_ &&
-           com_ss <= first_ss_ + n_ss_ - 1;
-  }
 
   void visit_around(int at) {
     static const int kFs[9] = {0, -1, 0, 1, -1, 1, -1, 0, 1}, kSs[9] = {0, -1, -1, -1, 0, 0, 1, 1, 1};
     for (int k = 0; k < 9; ++k) {
       const int ss = ws_.queue_ss[at] + kSs[k], fs = ws_.queue_fs[at] + kFs[k];
-      if (ss < 0 || fs < 0 || ss >= n_ss_ || fs >= n_fs_) continue;
-      const std::int64_t pixel = index(ss, fs);
-      const int bin = plan_.bin[pixel];
-      if (!(value(pixel) > ws_.threshold[bin] && value(pixel) <= FLT_MAX) || visited(pixel)) continue;
-      const float above = value(pixel) - ws_.offset[bin];
-      sum_ += above;
-      sum_fs_ += above * static_cast<float>(first_fs_ + fs);
-      sum_ss_ += above * static_cast<float>(first_ss_ + ss);
+      if (ss < 0 || fs < 0 || ss >= view_.n_ss() || fs >= view_.n_fs()) continue;
+      const std::int64_t pixel = view_.index(ss, fs);
+      if (visited(pixel) || !view_.above(pixel)) continue;
+      sums_.add(view_, ss, fs);
       ws_.queue_ss[n_] = ss;
       ws_.queue_fs[n_] = fs;
       ws_.visited[pixel >> 6] |= std::uint64_t(1) << (pixel & 63);
@@ -154,7 +136,7 @@ class AsicSearch {
   // has left there; across ASICs this can join two groups, so the queue lives as long as the frame.
   void grow(int ss, int fs) {
     n_ = 0;
-    sum_ = sum_ss_ = sum_fs_ = 0;
+    sums_ = GroupSums();
     ws_.queue_ss[0] = ss;
     ws_.queue_fs[0] = fs;
     int before;
@@ -164,101 +146,11 @@ class AsicSearch {
     } while (n_ != before);
   }
 
-  // Mean and scatter of the good pixels below threshold in a disc around the group.
-  void measure_ring(int com_ss, int com_fs) {
-    const int ring = 2 * options_.background_radius;
-    float sum = 0, squares = 0;
-    int n = 0;
-    highest_ = 0;
-    for (int d_ss = -ring; d_ss < ring; ++d_ss)
-      for (int d_fs = -ring; d_fs < ring; ++d_fs) {
-        const int ss = com_ss + d_ss, fs = com_fs + d_fs;
-        if (ss < 0 || fs < 0 || ss >= n_ss_ || fs >= n_fs_) continue;
-        if (d_ss * d_ss + d_fs * d_fs > ring * ring) continue;
-        const std::int64_t pixel = index(ss, fs);
-        const int bin = plan_.bin[pixel];
-        const float v = value(pixel);
-        if (bin == plan_.n_bins || !(v < ws_.threshold[bin])) continue;
-        ++n;
-        sum += v;
-        squares += v * v;
-        if (v > highest_) highest_ = v;
-      }
-    if (n == 0) {
-      const int bin = plan_.bin[index(com_ss, com_fs)];
-      background_ = bin == plan_.n_bins ? 0.f : ws_.offset[bin];
-      noise_ = 0.01f;
-      return;
-    }
-    background_ = sum / static_cast<float>(n);
-    const float variance = squares / static_cast<float>(n) - background_ * background_;
-    noise_ = variance >= 0 ? std::sqrt(variance) : 0.01f;
-  }
-
-  void measure_group() {
-    float total = 0, raw = 0, top = 0, raw_fs = 0, raw_ss = 0;
-    for (int k = 0; k < n_; ++k) {
-      const std::int32_t pixel = ws_.pixels[k];
-      const float v = value(pixel), above = v - background_;
-      total += above;
-      raw += v;
-      raw_fs += v * static_cast<float>(pixel % plan_.shape.fs);
-      raw_ss += v * static_cast<float>(pixel / plan_.shape.fs);
-      if (above > top) top = above;
-    }
-    if (std::fabs(raw) < 1e-10) return;
-    const float com_fs = raw_fs / std::fabs(raw), com_ss = raw_ss / std::fabs(raw);
-    const float snr = std::fabs(noise_) > 1e-10 ? total / noise_ : 0.f;
-    if (snr < options_.min_snr || top < highest_ - background_ || !inside(com_ss, com_fs)) return;
-    const std::int32_t panel_ss = panel_ * plan_.shape.ss;
-    Peak peak = {};
-    peak.panel = panel_;
-    peak.ss = com_ss - float(panel_ss);
-    peak.fs = com_fs;
-    peak.intensity = total;
-    peak.max = top;
-    peak.background = background_;
-    peak.noise = noise_;
-    peak.snr = snr;
-    peak.npix = n_;
-    describe(panel_ss, &peak);
-    ws_.peaks.push_back(peak);
-  }
-
-  // Brightest pixel, extent and moments: what the original does not give.
-  void describe(std::int32_t panel_ss, Peak* peak) const {
-    Moments moments;
-    peak->min_ss = peak->min_fs = INT32_MAX;
-    peak->max_ss = peak->max_fs = -1;
-    float brightest = -INFINITY;
-    const int origin_ss = ws_.pixels[0] / plan_.shape.fs - panel_ss, origin_fs = ws_.pixels[0] % plan_.shape.fs;
-    for (int k = 0; k < n_; ++k) {
-      const std::int32_t pixel = ws_.pixels[k];
-      const int ss = pixel / plan_.shape.fs - panel_ss, fs = pixel % plan_.shape.fs;
-      const float v = value(pixel);
-      moments.add(v - background_, float(ss - origin_ss), float(fs - origin_fs));
-      peak->min_ss = std::min(peak->min_ss, ss);
-      peak->max_ss = std::max(peak->max_ss, ss);
-      peak->min_fs = std::min(peak->min_fs, fs);
-      peak->max_fs = std::max(peak->max_fs, fs);
-      if (v > brightest) {
-        brightest = v;
-        peak->top_ss = ss;
-        peak->top_fs = fs;
-      }
-    }
-    moments.variances(&peak->var_ss, &peak->var_fs, &peak->cov);
-    peak->score = NAN;
-  }
-
-  const RadialPlan& plan_;
+  const AsicView<T> view_;
   const Peakfinder8Options& options_;
-  const T* frame_;
   Peakfinder8Workspace& ws_;
-  const std::int32_t panel_;
-  const int first_ss_, first_fs_, n_ss_, n_fs_;
   int n_ = 0;
-  float sum_ = 0, sum_ss_ = 0, sum_fs_ = 0, background_ = 0, noise_ = 0, highest_ = 0;
+  GroupSums sums_;
 };
 
 }  // namespace

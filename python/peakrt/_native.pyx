@@ -22,10 +22,12 @@ cdef extern from "peakrt/dtype.hpp" namespace "peakrt" nogil:
     cdef enum class Dtype(int):
         u8, i8, u16, i16, u32, i32, u64, i64, f32, f64
 
-cdef extern from "peakrt/peakfinder8.hpp" namespace "peakrt" nogil:
+cdef extern from "peakrt/group.hpp" namespace "peakrt" nogil:
     cdef struct Peakfinder8Options:
         float adc_threshold, min_snr
         int min_pixels, max_pixels, background_radius
+
+cdef extern from "peakrt/peakfinder8.hpp" namespace "peakrt" nogil:
     cdef cppclass RadialPlan:
         int n_bins
         vector[int32_t] order

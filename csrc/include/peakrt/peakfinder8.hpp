@@ -5,15 +5,11 @@
 #include <vector>
 
 #include "peakrt/dtype.hpp"
+#include "peakrt/group.hpp"
 #include "peakrt/peak.hpp"
 #include "peakrt/radial.hpp"
 
 namespace peakrt {
-
-struct Peakfinder8Options {
-  float adc_threshold, min_snr;
-  int min_pixels, max_pixels, background_radius;
-};
 
 // Neighbouring radial bins side by side, one in each of kLanes vector lanes.
 struct BinGroup {
