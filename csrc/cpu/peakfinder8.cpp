@@ -64,12 +64,12 @@ void lay_out_groups(const PixelsByBin& by_bin, int n_bins, RadialPlan* plan) {
 
 // For each block of pixels in memory: their lowest bin, their span of bins, which are good.
 void summarise_blocks(RadialPlan* plan) {
-  const std::int64_t blocks = plan->shape.pixels() / kBlock;
+  const std::int64_t pixels = plan->shape.pixels(), blocks = (pixels + kBlock - 1) / kBlock;
   plan->block_bin.assign(blocks, 0);
   plan->block_good.assign(blocks, 0);
   for (std::int64_t block = 0; block < blocks; ++block) {
     int low = plan->n_bins, high = 0;
-    for (int i = 0; i < kBlock; ++i) {
+    for (int i = 0; i < kBlock && block * kBlock + i < pixels; ++i) {
       const int b = plan->bin[block * kBlock + i];
       if (b == plan->n_bins) continue;
       low = std::min(low, b);
@@ -171,10 +171,8 @@ RadialPlan::RadialPlan(Shape shape_, const std::uint8_t* mask, const float* radi
   bin.resize(n);
   for (std::int64_t i = 0; i < n; ++i) bin[i] = std::uint16_t(mask[i] ? int(std::rint(radius[i])) : n_bins);
   PixelsByBin by_bin = sort_by_bin(bin, n_bins);
-  if (sampled) {
-    by_bin = thin_out(by_bin, samples_per_bin);
-    summarise_blocks(this);
-  }
+  if (sampled) by_bin = thin_out(by_bin, samples_per_bin);
+  summarise_blocks(this);
   lay_out_groups(by_bin, n_bins, this);
 }
 

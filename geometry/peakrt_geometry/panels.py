@@ -246,6 +246,15 @@ class Detector:
         where = f"is in the data file at {value.path}" if isinstance(value, HeaderValue) else "is not given"
         raise ValueError(f"{name.replace('_', ' ')} {where}: pass a number")
 
+    @property
+    def photon_gain(self) -> float | None:
+        """ADU a photon, where the geometry has it as a number."""
+        if self.adu_per_photon is not None:
+            return self.adu_per_photon
+        if self.adu_per_eV is not None and isinstance(self.photon_energy, int | float):
+            return self.adu_per_eV * self.photon_energy
+        return None
+
     def lab_position_m(
         self, panel: npt.ArrayLike, ss: npt.ArrayLike, fs: npt.ArrayLike
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:

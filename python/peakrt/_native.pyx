@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """Bindings to csrc/; no algorithm lives here."""
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint64_t, uintptr_t
 from libc.string cimport memcpy
 from libcpp.vector cimport vector
 from cython.operator cimport dereference
@@ -28,9 +28,14 @@ cdef extern from "peakrt/group.hpp" namespace "peakrt" nogil:
         int min_pixels, max_pixels, background_radius
 
 cdef extern from "peakrt/peakfinder8.hpp" namespace "peakrt" nogil:
+    cdef struct BinGroup:
+        int64_t first
+        int32_t full, deep
     cdef cppclass RadialPlan:
-        int n_bins
+        int n_bins, block_span
+        vector[uint16_t] bin, block_bin, block_good
         vector[int32_t] order
+        vector[BinGroup] groups
         RadialPlan(Shape, const uint8_t*, const float*, vector[Asic], int) except +
     cdef cppclass Peakfinder8Workspace:
         vector[Peak] peaks
@@ -40,6 +45,11 @@ cdef extern from "peakrt/peakfinder8.hpp" namespace "peakrt" nogil:
         const RadialPlan&, const Peakfinder8Options&, Dtype, const void*, Peakfinder8Workspace&) except +
     const char* c_instruction_set "peakrt::instruction_set"()
     void c_set_instruction_set "peakrt::set_instruction_set"(const char*) except +
+
+cdef extern from "peakrt/device_twin.hpp" namespace "peakrt" nogil:
+    cdef struct DeviceBatch:
+        pass
+    void c_device_twin "peakrt::device_twin"(const DeviceBatch&, Dtype, const void*) except +
 
 cdef extern from "peakrt/v3r3.hpp" namespace "peakrt" nogil:
     cdef struct V3r3Options:
@@ -114,6 +124,14 @@ cdef object _to_array(const vector[Peak]& peaks, dtype):
     return out
 
 
+cdef object _copy(const void* data, size_t n, dtype):
+    out = np.empty(n, dtype)
+    cdef size_t address = out.__array_interface__["data"][0]
+    if n:
+        memcpy(<void*>address, data, n * out.itemsize)
+    return out
+
+
 def instruction_set():
     return c_instruction_set().decode()
 
@@ -142,6 +160,20 @@ cdef class Plan:
 
     def __dealloc__(self):
         del self.plan
+
+    def arrays(self):
+        """The plan's arrays and numbers, copied: what the device needs of it."""
+        cdef RadialPlan* plan = self.plan
+        return {
+            "n_bins": plan.n_bins,
+            "block_span": plan.block_span,
+            "bin": _copy(plan.bin.data(), plan.bin.size(), np.uint16),
+            "block_bin": _copy(plan.block_bin.data(), plan.block_bin.size(), np.uint16),
+            "block_good": _copy(plan.block_good.data(), plan.block_good.size(), np.uint16),
+            "order": _copy(plan.order.data(), plan.order.size(), np.int32),
+            "group_first": np.array([plan.groups[g].first for g in range(plan.groups.size())], np.int64),
+            "group_deep": np.array([plan.groups[g].deep for g in range(plan.groups.size())], np.int32),
+        }
 
 
 cdef class Workspace:
@@ -242,3 +274,15 @@ def read_out(const float[:, :, ::1] photons, float[:, :, ::1] frame, *, float of
     cdef int64_t n = photons.shape[0] * photons.shape[1] * photons.shape[2]
     with nogil:
         c_read_out(&photons[0, 0, 0], n, readout, pixel_seed, seed, &frame[0, 0, 0])
+
+
+DEVICE_BATCH_SIZE = sizeof(DeviceBatch)
+
+
+def device_twin(batch, frames):
+    """Run the device kernels' bodies on the host. batch: a DeviceBatch as engine_cuda packs it, host addresses."""
+    cdef const DeviceBatch* fields = <const DeviceBatch*>_address(batch)
+    cdef const void* data = _address(frames)
+    cdef Dtype kind = _dtype(frames)
+    with nogil:
+        c_device_twin(dereference(fields), kind, data)

@@ -71,8 +71,8 @@ def add_config(parser: argparse.ArgumentParser, config: type, *, skip: Sequence[
     """Give a parser one option for each field of a config dataclass that it does not have yet."""
     for item in fields(config):
         if item.name not in skip:
-            kind = {"int": int, "float": float, "str": str}[str(item.type)]
-            note = f"{item.metadata['help']} [{item.default}]"
+            kind = {"int": int, "float": float, "str": str}[str(item.type).removesuffix(" | None")]
+            note = item.metadata["help"] + ("" if item.default is None else f" [{item.default}]")
             parser.add_argument(
                 f"--{item.name.replace('_', '-')}", type=kind, default=None, help=note, metavar=kind.__name__
             )

@@ -14,7 +14,9 @@ def option(default: object, text: str) -> object:
 class Peakfinder8Config:
     """Options of peakfinder8. The defaults find the hits of counting and integrating detectors alike."""
 
-    adc_threshold: float = option(0.0, "least ADU of a peak's pixels, on top of the radial threshold")  # type: ignore[assignment]
+    adc_threshold: float | None = option(  # type: ignore[assignment]
+        None, "least ADU of a peak's pixels; where the geometry has the gain as a number, 2.5 photons, else 0"
+    )
     min_snr: float = option(6.0, "signal over noise of a peak, and radial threshold in sigmas")  # type: ignore[assignment]
     min_pixels: int = option(2, "least pixels of a peak")  # type: ignore[assignment]
     max_pixels: int = option(100, "most pixels of a peak")  # type: ignore[assignment]

@@ -104,6 +104,9 @@ class PeakFinder:
         if self._radial is None:
             assert self.geometry is not None
             options = asdict(self.config)  # its fields are the finder's keywords
+            if options["adc_threshold"] is None:
+                # In a nearly empty frame a sigma is less than a photon, and chance pairs of photons would be peaks.
+                options["adc_threshold"] = 2.5 * (self.geometry.photon_gain or 0.0)
             self._radial = Peakfinder8(good, self.geometry.radius, asics=self.geometry.asics, **options)
         return self._radial(frame)
 

@@ -147,7 +147,7 @@ class Simulator:
         self.camera_length = self.detector.number("camera_length")
         self.energy = self.detector.number("photon_energy")
         self.wavelength = HC_EV_M / self.energy * 1e10
-        self.gain = self._photon_gain()
+        self.gain = self.detector.photon_gain or self.response.photon_gain
         z = self.detector.z_offset_m + np.float32(self.camera_length)
         x, y = self.detector.x_m, self.detector.y_m
         r2 = x * x + y * y
@@ -163,13 +163,6 @@ class Simulator:
         self._crystal = (
             None if self.cell is None else make_crystal(self.cell, self.space_group, self.scene.d_min, self.seed)
         )
-
-    def _photon_gain(self) -> float:
-        if self.detector.adu_per_photon is not None:
-            return self.detector.adu_per_photon
-        if self.detector.adu_per_eV is not None:
-            return self.detector.adu_per_eV * self.energy
-        return self.response.photon_gain
 
     def _bad_pixels(self, rng: np.random.Generator) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Hot and dead pixels; two in three are listed in the mask, the others are for the finder to survive."""

@@ -29,7 +29,7 @@ struct RadialPlan {
   std::vector<std::uint16_t> bin;   // of each pixel; n_bins where the mask is bad
   std::vector<std::int32_t> order;  // pixel of each (group, row, lane); -1 is padding
   std::vector<BinGroup> groups;
-  std::vector<std::uint16_t> block_bin, block_good;  // lowest bin and good bits of a block (sampled only)
+  std::vector<std::uint16_t> block_bin, block_good;  // lowest bin and good bits of a block
   int block_span;                                    // most bins that one block spans
 
   // mask: 1 = good; radius: pixels, >= 0. samples_per_bin 0: every pixel counts.

@@ -184,7 +184,8 @@ def _flat(
         settings={"res": repr(1 / size)},
     )  # fmt: skip
     energy = HC_EV_M / (wavelength_A * 1e-10) if wavelength_A else None
-    return Detector((panel,), camera_length=distance, photon_energy=energy, name=name)
+    # mini-CBF is what counting detectors write: an ADU is a photon
+    return Detector((panel,), camera_length=distance, photon_energy=energy, adu_per_photon=1.0, name=name)
 
 
 def _imgcif(plain: Path, path: Path, shape: tuple[int, ...]) -> Detector:

@@ -1,0 +1,152 @@
+// peakfinder8 for a batch of frames, as the body of one thread of each kernel. nvcc makes kernels of these bodies
+// (csrc/cuda/peakfinder8.cu), the host compiler loops over them (csrc/cpu/device_twin.cpp) so that tests run them
+// without a GPU. No shared memory, no shuffles: a body sees nothing but its own number.
+#pragma once
+#include <cstdint>
+
+#include "peakrt/group.hpp"
+#include "peakrt/radial.hpp"
+
+namespace peakrt {
+
+constexpr int kDeviceLanes = 32;   // bins side by side: kLanes of the plan, and a warp
+constexpr int kDeviceBlock = 16;   // pixels that one thread of the threshold pass looks at: kBlock
+constexpr int kDeviceGroup = 128;  // most pixels of a group: its thread holds them in local memory
+
+// The plan (peakfinder8.hpp) in device memory, and the batch's arrays; frame f's part starts at f times its length.
+struct DeviceBatch {
+  Shape shape;
+  int n_frames, n_bins, n_bins_padded, n_groups, n_asics;
+  const std::uint16_t* bin;         // (pixels)
+  const std::int32_t* order;        // (group, row, lane)
+  const std::int64_t* group_first;  // (n_groups)
+  const std::int32_t* group_deep;   // (n_groups)
+  const Asic* asics;                // (n_asics)
+  const std::uint16_t* asic_of;     // (pixels), n_asics where no ASIC is
+  const std::uint16_t* block_bin;   // (pixels / 16) lowest bin
+  const std::uint16_t* block_good;  // (pixels / 16) good bits
+  int block_span;
+  float *threshold, *offset, *floor;        // (frame, n_bins_padded + 1)
+  std::int32_t *foreground, *n_foreground;  // (frame, foreground_capacity), (frame)
+  int foreground_capacity;
+  Peak* peaks;               // (peak_capacity), of all frames, unordered
+  std::int32_t* peak_frame;  // (peak_capacity)
+  std::int32_t* peak_seed;   // (peak_capacity), the pixel where the search began: sorts the peaks of a frame
+  std::int32_t* n_peaks;     // (1)
+  int peak_capacity;
+  Peakfinder8Options options;
+};
+
+// Adds one to a counter and gives its old value.
+PEAKRT_HD inline int next(std::int32_t* counter) {
+#if defined(__CUDA_ARCH__)
+  return atomicAdd(counter, 1);
+#else
+  return (*counter)++;
+#endif
+}
+
+// 1. Sigma-clipped statistics of one bin: thread (frame, group, lane). Sums run in raster order, as on the CPU.
+template <class T>
+PEAKRT_HD void radial_body(const DeviceBatch& batch, const T* frames, int frame, int group, int lane) {
+  const T* data = frames + std::int64_t(frame) * batch.shape.pixels();
+  const std::int32_t* order = batch.order + batch.group_first[group] + lane;
+  const int rows = batch.group_deep[group];
+  RadialBin bin = {0.f, -1e9f, 1e9f};
+  for (int pass = 0; pass < kClipPasses; ++pass) {
+    float sum = 0, squares = 0;
+    int count = 0;
+#if defined(__CUDA_ARCH__)
+#pragma unroll 8
+#endif
+    for (int row = 0; row < rows; ++row) {
+      const std::int32_t pixel = order[row * kDeviceLanes];
+      const float v = pixel < 0 ? NAN : static_cast<float>(data[pixel]);
+      const bool keep = v < bin.high && v > bin.low;
+      sum += keep ? v : 0.f;
+      squares += keep ? v * v : 0.f;
+      count += keep;
+    }
+    bin = clip(sum, squares, count, batch.options.min_snr, batch.options.adc_threshold);
+  }
+  const int at = frame * (batch.n_bins_padded + 1) + group * kDeviceLanes + lane;
+  batch.threshold[at] = bin.high;
+  batch.offset[at] = bin.offset;
+}
+
+// 2. The lowest threshold of the bins that a block may span: thread (frame, bin). Bin n_bins is nowhere exceeded.
+PEAKRT_HD inline void floor_body(const DeviceBatch& batch, int frame, int bin) {
+  float* threshold = batch.threshold + frame * (batch.n_bins_padded + 1);
+  float low = INFINITY;
+  for (int b = bin; b <= bin + batch.block_span && b < batch.n_bins; ++b) low = threshold[b] < low ? threshold[b] : low;
+  batch.floor[frame * (batch.n_bins_padded + 1) + bin] = low;
+  if (bin == batch.n_bins) threshold[bin] = INFINITY;
+}
+
+// 3. Lists the pixels above threshold: thread (frame, block of 16 pixels). bits: which of the sixteen exceed the
+// block's floor; the caller finds them, with the widest loads it has.
+template <class T>
+PEAKRT_HD void above_body(const DeviceBatch& batch, const T* data, int frame, int block, unsigned bits) {
+  const float* threshold = batch.threshold + frame * (batch.n_bins_padded + 1);
+  for (int i = 0; i < kDeviceBlock; ++i) {
+    if (!(bits >> i & 1)) continue;
+    const std::int32_t pixel = block * kDeviceBlock + i;
+    const float v = static_cast<float>(data[pixel]);
+    if (!(v > threshold[batch.bin[pixel]] && v <= FLT_MAX)) continue;
+    const int k = next(batch.n_foreground + frame);
+    if (k < batch.foreground_capacity) batch.foreground[std::int64_t(frame) * batch.foreground_capacity + k] = pixel;
+  }
+}
+
+// 4. Grows the group of one listed pixel and measures it, if the pixel is where the CPU's search would begin: the
+// first of the group, in raster order, that is not on the rim of its ASIC. Thread (frame, listed pixel).
+template <class T>
+PEAKRT_HD void group_body(const DeviceBatch& batch, const T* frames, int frame, int k) {
+  const int listed = batch.n_foreground[frame];
+  if (k >= listed || k >= batch.foreground_capacity) return;
+  const std::int32_t seed = batch.foreground[std::int64_t(frame) * batch.foreground_capacity + k];
+  const int asic = batch.asic_of[seed];
+  if (asic == batch.n_asics) return;
+  const int stride = frame * (batch.n_bins_padded + 1);
+  const AsicView<T> view = {frames + std::int64_t(frame) * batch.shape.pixels(),
+                            batch.bin,
+                            batch.threshold + stride,
+                            batch.offset + stride,
+                            batch.shape,
+                            batch.asics[asic],
+                            batch.n_bins};
+  const int seed_ss = seed / batch.shape.fs - view.first_ss(), seed_fs = seed % batch.shape.fs - view.first_fs();
+  if (seed_ss < 1 || seed_fs < 1 || seed_ss >= view.n_ss() - 1 || seed_fs >= view.n_fs() - 1) return;
+  std::int32_t pixels[kDeviceGroup];
+  GroupSums sums;
+  pixels[0] = seed;
+  sums.add(view, seed_ss, seed_fs);
+  int n = 1;
+  for (int at = 0; at < n; ++at) {
+    const int ss = pixels[at] / batch.shape.fs - view.first_ss(), fs = pixels[at] % batch.shape.fs - view.first_fs();
+    for (int d_ss = -1; d_ss <= 1; ++d_ss)
+      for (int d_fs = -1; d_fs <= 1; ++d_fs) {
+        const int s = ss + d_ss, f = fs + d_fs;
+        if (s < 0 || f < 0 || s >= view.n_ss() || f >= view.n_fs()) continue;
+        const std::int32_t pixel = std::int32_t(view.index(s, f));
+        if (!view.above(pixel)) continue;
+        const bool rim = s < 1 || f < 1 || s >= view.n_ss() - 1 || f >= view.n_fs() - 1;
+        if (pixel < seed && !rim) return;  // the search begins there
+        bool known = false;
+        for (int j = 0; j < n && !known; ++j) known = pixels[j] == pixel;
+        if (known) continue;
+        if (n == batch.options.max_pixels) return;  // too large for a peak
+        pixels[n++] = pixel;
+        sums.add(view, s, f);
+      }
+  }
+  Peak peak;
+  if (!measure_group(view, batch.options, sums, pixels, n, &peak)) return;
+  const int out = next(batch.n_peaks);
+  if (out >= batch.peak_capacity) return;
+  batch.peaks[out] = peak;
+  batch.peak_frame[out] = frame;
+  batch.peak_seed[out] = seed;
+}
+
+}  // namespace peakrt
