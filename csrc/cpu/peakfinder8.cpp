@@ -133,7 +133,8 @@ class AsicSearch {
   }
 
   // Breadth first. The original also looks around the queue's entry one past its end, which an earlier group
-  // has left there; across ASICs this can join two groups, so the queue lives as long as the frame.
+  // has left there (or the ASIC's first pixel, before any has); this can join two groups, now and then. To do the
+  // same, the queue lives as long as the frame.
   void grow(int ss, int fs) {
     n_ = 0;
     sums_ = GroupSums();
@@ -142,7 +143,7 @@ class AsicSearch {
     int before;
     do {
       before = n_;
-      for (int at = 0; at <= n_; ++at) visit_around(at);
+      for (int at = 0; at < n_ + (ws_.original || n_ == 0); ++at) visit_around(at);
     } while (n_ != before);
   }
 

@@ -2,6 +2,7 @@
 """Bindings to csrc/; no algorithm lives here."""
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint64_t, uintptr_t
 from libc.string cimport memcpy
+from libcpp cimport bool
 from libcpp.vector cimport vector
 from cython.operator cimport dereference
 
@@ -40,6 +41,7 @@ cdef extern from "peakrt/peakfinder8.hpp" namespace "peakrt" nogil:
     cdef cppclass Peakfinder8Workspace:
         vector[Peak] peaks
         vector[float] threshold, offset
+        bool original
         Peakfinder8Workspace(const RadialPlan&, const Peakfinder8Options&) except +
     void c_peakfinder8 "peakrt::peakfinder8"(
         const RadialPlan&, const Peakfinder8Options&, Dtype, const void*, Peakfinder8Workspace&) except +
@@ -183,7 +185,7 @@ cdef class Workspace:
     cdef Plan plan
 
     def __cinit__(self, Plan plan, float adc_threshold, float min_snr, int min_pixels, int max_pixels,
-                  int background_radius):
+                  int background_radius, bint original):
         self.plan = plan
         self.options.adc_threshold = adc_threshold
         self.options.min_snr = min_snr
@@ -191,6 +193,7 @@ cdef class Workspace:
         self.options.max_pixels = max_pixels
         self.options.background_radius = background_radius
         self.workspace = new Peakfinder8Workspace(dereference(plan.plan), self.options)
+        self.workspace.original = original
 
     def __dealloc__(self):
         del self.workspace

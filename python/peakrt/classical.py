@@ -60,6 +60,8 @@ class Peakfinder8:
         None: the panels
     samples_per_bin : 0 takes the radial statistics from every pixel, as the original does; n > 0 from n
         pixels a radius, evenly spaced and always the same ones ("fast mode" of the originals draws at random)
+    original : the original looks past the end of its queue of pixels, and so now and then joins a group with pixels
+        of another one; True does the same, False does not (nor does the GPU)
     Raises ValueError where shapes differ or an option makes no sense.
     Barty et al., J. Appl. Cryst. 47 (2014) 1118.
     """
@@ -76,6 +78,7 @@ class Peakfinder8:
         background_radius: int,
         asics: npt.ArrayLike | None = None,
         samples_per_bin: int = 0,
+        original: bool = True,
     ) -> None:
         rho = np.asarray(radius, np.float32)
         rho = np.ascontiguousarray(rho[None] if rho.ndim == 2 else rho)
@@ -93,7 +96,7 @@ class Peakfinder8:
         self._plan = _native.Plan(
             as_mask(mask, self.shape), rho, np.ascontiguousarray(rectangles, np.int32), samples_per_bin
         )
-        self._options = (adc_threshold, min_snr, min_pixels, max_pixels, background_radius)
+        self._options = (adc_threshold, min_snr, min_pixels, max_pixels, background_radius, original)
         self._workspace = self._new_workspace()
 
     def _new_workspace(self) -> _native.Workspace:

@@ -43,6 +43,8 @@ struct Peakfinder8Workspace {
   std::vector<std::uint64_t> visited;
   std::vector<std::int32_t> queue_ss, queue_fs, pixels;
   std::vector<Peak> peaks;
+  // Whether to look past the end of the queue as the original does (AsicSearch::grow).
+  bool original = true;
 
   explicit Peakfinder8Workspace(const RadialPlan& plan, const Peakfinder8Options& options);
 };
