@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+
 from peakrt import PeakFinder, Peakfinder8, Peakfinder8Config, _native, v3r3
 from peakrt_geometry import load_detector
 from peakrt_lab.simulate import RESPONSES, Scene, Simulator
@@ -129,8 +130,9 @@ def bench_v3r3(frame: np.ndarray, good: np.ndarray, asic: tuple[int, int], limit
 
 
 def bench_labelling(frame: np.ndarray, limit: float) -> None:
-    from peakrt.components import label, measure
     from scipy import ndimage
+
+    from peakrt.components import label, measure
 
     level = np.percentile(frame, 99.99)
 

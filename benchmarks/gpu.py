@@ -25,9 +25,11 @@ OPTIONS = {"min_snr": 5.0, "min_pixels": 2, "max_pixels": 100, "background_radiu
 
 
 def simulated(name: str, n: int) -> tuple[Simulator, np.ndarray, float]:
-    """n frames as uint16 with a pedestal, and the threshold of peaks in ADU."""
+    """N frames as uint16 with a pedestal, and the threshold of peaks in ADU."""
     scene = Scene(hit_fraction=0.7, photons=(1000.0, 3000.0))
-    simulator = Simulator(load_detector(name), scene=scene, response=RESPONSES[name], cell=(79.0, 79.0, 38.0, 90.0, 90.0, 90.0), seed=1)
+    simulator = Simulator(
+        load_detector(name), scene=scene, response=RESPONSES[name], cell=(79.0, 79.0, 38.0, 90.0, 90.0, 90.0), seed=1
+    )
     step = 20 / simulator.gain  # ADU a photon after the change to integers
     frames = [np.clip(simulator.event(k).frame * step + 100, 0, 65535).astype(np.uint16) for k in range(n)]
     return simulator, np.stack(frames), 100 + 2.5 * 20
@@ -94,18 +96,26 @@ def bench(cupy: Any, name: str, h2d: float, d2d: float) -> None:
     detector = simulator.detector
     options = {"adc_threshold": threshold, "asics": detector.asics, **OPTIONS}
     frame_bytes = frames[0].nbytes
-    print(f"\n{name}: {' x '.join(map(str, frames.shape[1:]))} uint16; the copy alone allows {h2d / frame_bytes:.0f} frames/s")
+    print(
+        f"\n{name}: {' x '.join(map(str, frames.shape[1:]))} uint16; the copy alone allows {h2d / frame_bytes:.0f} frames/s"
+    )
     for samples in (0, 100):
         cpu = Peakfinder8(simulator.good, detector.radius, samples_per_bin=samples, original=False, **options)
         expected = [cpu(frame) for frame in frames]
         cpu_rate = len(frames) / seconds(lambda cpu=cpu: [cpu(f) for f in frames], 3)
-        print(f" {'full statistics' if samples == 0 else f'{samples} pixels a bin'}: {sum(map(len, expected)) / len(frames):.0f} peaks a frame; CPU, one thread: {cpu_rate:.0f} frames/s")
+        print(
+            f" {'full statistics' if samples == 0 else f'{samples} pixels a bin'}: {sum(map(len, expected)) / len(frames):.0f} peaks a frame; CPU, one thread: {cpu_rate:.0f} frames/s"
+        )
         for batch in (8, 16, 32):
-            finder = CudaPeakfinder8(simulator.good, detector.radius, samples_per_bin=samples, batch=batch, slots=3, **options)
+            finder = CudaPeakfinder8(
+                simulator.good, detector.radius, samples_per_bin=samples, batch=batch, slots=3, **options
+            )
             pinned = [finder.pinned(batch) for _ in range(4)]
             for k, buffer in enumerate(pinned):
                 buffer[...] = np.roll(frames, -k * batch, axis=0)[:batch]
-            same = sum(p.tobytes() == e.tobytes() for p, e in zip(next(finder.find_pinned(pinned[:1])), expected, strict=False))
+            same = sum(
+                p.tobytes() == e.tobytes() for p, e in zip(next(finder.find_pinned(pinned[:1])), expected, strict=False)
+            )
             rounds = max(8, 1024 // batch)
 
             def feed(buffers: list[Any], rounds: int = rounds) -> Iterator[Any]:
@@ -113,11 +123,16 @@ def bench(cupy: Any, name: str, h2d: float, d2d: float) -> None:
 
             host = rounds * batch / seconds(lambda f=finder, p=pinned: [None for _ in f.find_pinned(feed(p))], 5)
             resident_frames = [cupy.asarray(p) for p in pinned]
-            resident = rounds * batch / seconds(lambda f=finder, p=resident_frames: [None for _ in f.find_resident(feed(p))], 5)
+            resident = (
+                rounds
+                * batch
+                / seconds(lambda f=finder, p=resident_frames: [None for _ in f.find_resident(feed(p))], 5)
+            )
             parts = stages(cupy, finder, resident_frames[0])
             print(
                 f"  batch {batch:3}: end to end {host:7.0f} frames/s ({host * frame_bytes / h2d:.0%} of the copy)   resident {resident:7.0f}   "
-                f"same bits as CPU {same}/{batch}   us a frame: " + ", ".join(f"{k} {v * 1e3:.1f}" for k, v in parts.items())
+                f"same bits as CPU {same}/{batch}   us a frame: "
+                + ", ".join(f"{k} {v * 1e3:.1f}" for k, v in parts.items())
             )
         hbm_us = frame_bytes / (2 * d2d) * 1e6
         print(f"  reading a frame once from device memory takes {hbm_us:.1f} us at the measured rate")
@@ -159,7 +174,9 @@ def main() -> None:
     cupy = load_cupy()
     h2d, d2d = limits(cupy)
     device = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
-    print(f"{device}; CuPy {cupy.__version__}; host to device {h2d / 1e9:.1f} GB/s, device to device {2 * d2d / 1e12:.2f} TB/s (read and written)")
+    print(
+        f"{device}; CuPy {cupy.__version__}; host to device {h2d / 1e9:.1f} GB/s, device to device {2 * d2d / 1e12:.2f} TB/s (read and written)"
+    )
     for name in parsed.detectors:
         bench(cupy, name, h2d, d2d)
 

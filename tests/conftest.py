@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from peakrt_geometry import Detector
 from peakrt_geometry.crystfel import parse_geom
 from peakrt_lab.simulate import Response, Scene, Simulator

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
+
 from peakrt import PEAK, _native
 from peakrt.components import label, measure
 from peakrt.peaks import PeakTable
-from scipy import ndimage
 
 
 def foregrounds() -> st.SearchStrategy[np.ndarray]:

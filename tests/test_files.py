@@ -10,6 +10,7 @@ import h5py
 import hdf5plugin
 import numpy as np
 import pytest
+
 from peakrt.sources import open_source, read_ahead
 from peakrt_geometry.crystfel import parse_geom
 

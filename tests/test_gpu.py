@@ -18,13 +18,17 @@ from .test_peakfinder8 import OPTIONS, case, tiles
 BIG = {"foreground_capacity": 20000, "peak_capacity": 4000}
 
 
-def on_host(frames: np.ndarray, mask: Any, radius: np.ndarray, *, asics: Any = None, samples: int = 0, **changes: Any) -> list[np.ndarray]:
+def on_host(
+    frames: np.ndarray, mask: Any, radius: np.ndarray, *, asics: Any = None, samples: int = 0, **changes: Any
+) -> list[np.ndarray]:
     """The kernels' bodies as loops: the same arrays and the same struct as on the device."""
     shape, plan = cuda.host_plan(mask, radius, asics=asics, samples_per_bin=samples)
     options = {**OPTIONS, **BIG, **changes}
     n = len(frames)
     arrays = {name: np.ascontiguousarray(plan[name]) for name in cuda.PLAN_ARRAYS}
-    for name, (size, kind) in cuda.scratch_shapes(plan, n, options["foreground_capacity"], options["peak_capacity"]).items():
+    for name, (size, kind) in cuda.scratch_shapes(
+        plan, n, options["foreground_capacity"], options["peak_capacity"]
+    ).items():
         arrays[name] = np.zeros(size, kind)
     addresses = {name: array.__array_interface__["data"][0] for name, array in arrays.items()}
     batch = cuda.pack_batch(shape, plan, options, n, addresses)

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
+
 from peakrt import _native
 from peakrt.finder import PeakFinder
 from peakrt.reader import SlabPeaks
@@ -24,7 +26,6 @@ from peakrt_lab.evaluate import misorientation_deg, read_result
 from peakrt_lab.simulate import RESPONSES, SPOT, Response, Scene, Simulator
 from peakrt_lab.stream import read_stream
 from peakrt_lab.truth import Truth, write_run
-from scipy.optimize import linear_sum_assignment
 
 
 def lab(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from peakrt import Peakfinder8, _native
 from peakrt_geometry import detector_names, load_detector
 from peakrt_lab.simulate import RESPONSES, Scene, Simulator

@@ -15,6 +15,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+
 from peakrt.columns import DATA, EVENT_COLUMNS, MASK, N_PEAKS, PEAK_COLUMNS, PROGRESS
 from peakrt.config import HitConfig, OutputConfig, Peakfinder8Config
 from peakrt.event import Event

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from peakrt import _native, v3r3
 from peakrt_plugin.psana1 import COLUMNS, PyAlgos, as_columns
 

@@ -9,8 +9,9 @@ void device_twin(const DeviceBatch& batch, Dtype dtype, const void* frames) {
   with_dtype(dtype, frames, [&](const auto* data) {
     for (int frame = 0; frame < batch.n_frames; ++frame) {
       batch.n_foreground[frame] = 0;
+      for (std::int64_t place = 0; place < batch.n_order; ++place) gather_body(batch, data, frame, place);
       for (int group = 0; group < batch.n_groups; ++group)
-        for (int lane = 0; lane < kDeviceLanes; ++lane) radial_body(batch, data, frame, group, lane);
+        for (int lane = 0; lane < kDeviceLanes; ++lane) radial_body(batch, frame, group, lane);
       for (int bin = 0; bin <= batch.n_bins; ++bin) floor_body(batch, frame, bin);
       for (int block = 0; block < blocks; ++block) {
         const auto* one = data + frame * pixels;

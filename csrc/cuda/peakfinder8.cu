@@ -21,14 +21,6 @@ __device__ unsigned over_bits(const T* data, float level) {
 }
 
 template <class T>
-__device__ void radial(const DeviceBatch& batch, const T* frames) {
-  const int warp = (blockIdx.x * blockDim.x + threadIdx.x) / kDeviceLanes, lane = threadIdx.x % kDeviceLanes;
-  // Neighbouring warps take the same bins of different frames: the plan's order then comes from cache.
-  const int group = warp / batch.n_frames, frame = warp % batch.n_frames;
-  if (group < batch.n_groups) radial_body(batch, frames, frame, group, lane);
-}
-
-template <class T>
 __device__ void above(const DeviceBatch& batch, const T* frames) {
   const std::int64_t pixels = batch.shape.pixels();
   const int block = blockIdx.x * blockDim.x + threadIdx.x, frame = blockIdx.y;
@@ -60,13 +52,23 @@ extern "C" __global__ void floors(DeviceBatch batch) {
   if (bin <= batch.n_bins) floor_body(batch, blockIdx.y, bin);
 }
 
-#define PEAKRT_KERNELS(NAME, T)                                                                         \
-  extern "C" __global__ void __launch_bounds__(128) radial_##NAME(DeviceBatch batch, const T* frames) { \
-    radial(batch, frames);                                                                              \
-  }                                                                                                     \
-  extern "C" __global__ void above_##NAME(DeviceBatch batch, const T* frames) { above(batch, frames); } \
-  extern "C" __global__ void groups_##NAME(DeviceBatch batch, const T* frames) {                        \
-    group_body(batch, frames, blockIdx.y, blockIdx.x * blockDim.x + threadIdx.x);                       \
+extern "C" __global__ void __launch_bounds__(64) radial(DeviceBatch batch) {
+  const int warp = (blockIdx.x * blockDim.x + threadIdx.x) / kDeviceLanes, lane = threadIdx.x % kDeviceLanes;
+  const int frame = warp / batch.n_groups, group = warp % batch.n_groups;
+  if (frame < batch.n_frames) radial_body(batch, frame, group, lane);
+}
+
+#define PEAKRT_KERNELS(NAME, T)                                                                              \
+  extern "C" __global__ void gather_##NAME(DeviceBatch batch, const T* frames) {                             \
+    const std::int64_t stride = std::int64_t(gridDim.x) * blockDim.x;                                        \
+    for (std::int64_t place = blockIdx.x * blockDim.x + threadIdx.x; place < batch.n_order; place += stride) \
+      gather_body(batch, frames, blockIdx.y, place);                                                         \
+  }                                                                                                          \
+  extern "C" __global__ void above_##NAME(DeviceBatch batch, const T* frames) { above(batch, frames); }      \
+  extern "C" __global__ void groups_##NAME(DeviceBatch batch, const T* frames) {                             \
+    const int listed = min(batch.n_foreground[blockIdx.y], batch.foreground_capacity);                       \
+    for (int k = blockIdx.x * blockDim.x + threadIdx.x; k < listed; k += gridDim.x * blockDim.x)             \
+      group_body(batch, frames, blockIdx.y, k);                                                              \
   }
 
 PEAKRT_KERNELS(u2, std::uint16_t)

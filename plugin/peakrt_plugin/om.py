@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
+
 from peakrt.classical import Peakfinder8
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from peakrt.classical import as_frame, v3r3
 from peakrt.peaks import PeakArray
 

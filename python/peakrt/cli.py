@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 
 import h5py
 import numpy as np
-from peakrt_geometry import Detector, detector_names, load_detector, read_geom
 from tqdm import tqdm
+
+from peakrt_geometry import Detector, detector_names, load_detector, read_geom
 
 from .config import FINDERS, HitConfig, OutputConfig
 from .finder import PeakFinder

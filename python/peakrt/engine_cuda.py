@@ -29,7 +29,7 @@ DEVICE_BATCH = np.dtype(
         ("shape", np.int32, 3), ("n_frames", np.int32), ("n_bins", np.int32), ("n_bins_padded", np.int32),
         ("n_groups", np.int32), ("n_asics", np.int32), ("bin", np.uint64), ("order", np.uint64),
         ("group_first", np.uint64), ("group_deep", np.uint64), ("asics", np.uint64), ("asic_of", np.uint64),
-        ("block_bin", np.uint64), ("block_good", np.uint64), ("block_span", np.int32), ("threshold", np.uint64),
+        ("block_bin", np.uint64), ("block_good", np.uint64), ("block_span", np.int32), ("n_order", np.int64), ("values", np.uint64), ("threshold", np.uint64),
         ("offset", np.uint64), ("floor", np.uint64), ("foreground", np.uint64), ("n_foreground", np.uint64),
         ("foreground_capacity", np.int32), ("peaks", np.uint64), ("peak_frame", np.uint64), ("peak_seed", np.uint64),
         ("n_peaks", np.uint64), ("peak_capacity", np.int32), ("adc_threshold", np.float32), ("min_snr", np.float32),
@@ -66,12 +66,12 @@ def host_plan(
 def pack_batch(
     shape: tuple[int, ...], plan: dict[str, Any], options: dict[str, Any], n_frames: int, arrays: dict[str, int]
 ) -> npt.NDArray[np.void]:
-    """struct DeviceBatch: numbers of the plan, options, and the addresses of all arrays, device's or host's."""
+    """Struct DeviceBatch: numbers of the plan, options, and the addresses of all arrays, device's or host's."""
     batch = np.zeros(1, DEVICE_BATCH)
     batch["shape"], batch["n_frames"] = shape, n_frames
     batch["n_bins"], batch["n_groups"] = plan["n_bins"], len(plan["group_deep"])
     batch["n_bins_padded"], batch["n_asics"] = len(plan["group_deep"]) * LANES, len(plan["asics"])
-    batch["block_span"] = plan["block_span"]
+    batch["block_span"], batch["n_order"] = plan["block_span"], len(plan["order"])
     for name, value in {**options, **arrays}.items():
         batch[name] = value
     return batch
@@ -81,6 +81,7 @@ def scratch_shapes(plan: dict[str, Any], n_frames: int, foreground: int, peaks: 
     """Shapes and dtypes of what a batch writes."""
     bins = len(plan["group_deep"]) * LANES + 1
     return {
+        "values": ((n_frames, len(plan["order"])), np.float32),
         "threshold": ((n_frames, bins), np.float32),
         "offset": ((n_frames, bins), np.float32),
         "floor": ((n_frames, bins), np.float32),
@@ -97,7 +98,11 @@ PLAN_ARRAYS = ("bin", "order", "group_first", "group_deep", "asics", "asic_of", 
 
 
 def split_peaks(
-    peaks: PeakArray, frame: npt.NDArray[np.int32], seed: npt.NDArray[np.int32], asic_of: npt.NDArray[Any], n_frames: int
+    peaks: PeakArray,
+    frame: npt.NDArray[np.int32],
+    seed: npt.NDArray[np.int32],
+    asic_of: npt.NDArray[Any],
+    n_frames: int,
 ) -> list[PeakArray]:
     """Unordered peaks of a batch as one array a frame, in the CPU's order: by ASIC, then by first pixel."""
     order = np.lexsort((seed, asic_of.ravel()[seed], frame))
@@ -132,7 +137,10 @@ class _Slot:
         self.pinned = _pinned(cupy, (n, *shape), finder.dtype)
         shapes = scratch_shapes(finder.plan, n, finder.foreground_capacity, finder.peak_capacity)
         self.scratch = {name: cupy.empty(*what) for name, what in shapes.items()}
-        self.host = {name: _pinned(cupy, *shapes[name]) for name in ("peaks", "peak_frame", "peak_seed", "n_peaks", "n_foreground")}
+        self.host = {
+            name: _pinned(cupy, *shapes[name])
+            for name in ("peaks", "peak_frame", "peak_seed", "n_peaks", "n_foreground")
+        }
         self.n = 0
         self.source: Any = None
 
@@ -143,8 +151,8 @@ class CudaPeakfinder8:
     Options as :class:`peakrt.classical.Peakfinder8`; besides
     dtype : of the frames on the device, one of u2, i2, u4, i4, f4
     batch : frames worked on together; slots : batches in flight
-    foreground_capacity : pixels above threshold of a frame; more raise Overflow
-    peak_capacity : peaks of a batch; more raise Overflow
+    foreground_capacity : pixels above threshold of a frame, by default one in eight; more raise Overflow
+    peak_capacity : peaks of a batch, by default 2048 a frame; more raise Overflow
     Raises RuntimeError without CuPy, GPU or kernels, ValueError for bad options or shapes, and MemoryError where the
     GPU has too little memory.
     """
@@ -164,14 +172,16 @@ class CudaPeakfinder8:
         dtype: npt.DTypeLike = np.uint16,
         batch: int = 16,
         slots: int = 2,
-        foreground_capacity: int = 32768,
+        foreground_capacity: int | None = None,
         peak_capacity: int | None = None,
     ) -> None:
         cupy = load_cupy()
         if not KERNELS.exists():
             raise RuntimeError("PeakRT was installed without CUDA kernels: install it again where nvcc is on PATH")
         if not 1 <= min_pixels <= max_pixels <= MAX_GROUP:
-            raise ValueError(f"min_pixels {min_pixels}, max_pixels {max_pixels}: on a GPU 1 <= min <= max <= {MAX_GROUP}")
+            raise ValueError(
+                f"min_pixels {min_pixels}, max_pixels {max_pixels}: on a GPU 1 <= min <= max <= {MAX_GROUP}"
+            )
         self.dtype = np.dtype(dtype)
         if self.dtype.str[1:] not in DEVICE_TYPES:
             raise ValueError(f"dtype is {self.dtype}, on a GPU it should be one of {', '.join(DEVICE_TYPES)}")
@@ -183,12 +193,14 @@ class CudaPeakfinder8:
             "max_pixels": max_pixels,
             "background_radius": background_radius,
         }
-        self.batch, self.foreground_capacity = batch, foreground_capacity
+        self.batch = batch
+        self.foreground_capacity = foreground_capacity or max(1024, int(np.prod(self.shape)) // 8)
         self.peak_capacity = peak_capacity or 2048 * batch
         self._cupy = cupy
         module = cupy.RawModule(path=str(KERNELS))
         kind = self.dtype.str[1:]
-        names = {"clear": "clear_counts", "floors": "floors", **{n: f"{n}_{kind}" for n in ("radial", "above", "groups")}}
+        names = {"clear": "clear_counts", "gather": f"gather_{kind}", "radial": "radial", "floors": "floors"}
+        names |= {"above": f"above_{kind}", "groups": f"groups_{kind}"}
         self._kernels = {name: module.get_function(symbol) for name, symbol in names.items()}
         try:
             self._plan_on_device = {name: cupy.asarray(self.plan[name]) for name in PLAN_ARRAYS}
@@ -205,13 +217,13 @@ class CudaPeakfinder8:
         batch = pack_batch(self.shape, self.plan, {**self.options, **capacities}, n, addresses)[0]
         pixels = int(np.prod(self.shape))
         blocks, groups = -(-pixels // 16), len(self.plan["group_deep"])
-        listed = min(self.foreground_capacity, pixels)
         with slot.stream:
             self._kernels["clear"]((-(-n // 128),), (128,), (batch,))
-            self._kernels["radial"]((-(-groups * n * LANES // 128),), (128,), (batch, frames))
+            self._kernels["gather"]((1024, n), (256,), (batch, frames))
+            self._kernels["radial"]((-(-groups * n * LANES // 64),), (64,), (batch,))
             self._kernels["floors"]((-(-(self.plan["n_bins"] + 1) // 128), n), (128,), (batch,))
             self._kernels["above"]((-(-blocks // 256), n), (256,), (batch, frames))
-            self._kernels["groups"]((-(-listed // 64), n), (64,), (batch, frames))
+            self._kernels["groups"]((64, n), (64,), (batch, frames))
 
     def _fetch(self, slot: _Slot) -> None:
         """Queue the copy of counts and of as many peaks as a batch usually has."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from peakrt_geometry import Detector
 
 from .classical import Peakfinder8, as_frame, v3r3

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+
 from peakrt_geometry import Detector, HeaderValue, read_geom
 
 from .columns import N_PEAKS, PROGRESS, PROVENANCE

@@ -21,6 +21,7 @@ import h5py
 import hdf5plugin
 import numpy as np
 import numpy.typing as npt
+
 from peakrt_geometry import Detector, HeaderValue, MaskSource, write_geom
 
 from .columns import (

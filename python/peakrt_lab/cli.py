@@ -11,11 +11,12 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from peakrt.cli import add_geometry, load_geometry, override, run
 from peakrt.config import FINDERS, HitConfig
 from peakrt.finder import PeakFinder
 from peakrt.sources import open_source
-from tqdm import tqdm
 
 from .compare import PeakSets, compare, cxi_sets, slab_peaks, stream_sets, truth_sets
 from .evaluate import IndexingResult, read_result, run_indexamajig

@@ -12,14 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from peakrt.event import Event
-from peakrt.peaks import PeakArray
-from peakrt.reader import SlabPeaks, read_cxi_peaks
-from peakrt_geometry import Detector
 from scipy.optimize import linear_sum_assignment
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
+
+from peakrt.event import Event
+from peakrt.peaks import PeakArray
+from peakrt.reader import SlabPeaks, read_cxi_peaks
+from peakrt_geometry import Detector
 
 from .stream import Chunk, read_stream
 from .truth import Truth

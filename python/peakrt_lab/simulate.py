@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from peakrt import _native
 from peakrt_geometry import Detector
 from peakrt_geometry.panels import HC_EV_M

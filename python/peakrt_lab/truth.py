@@ -12,6 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 import numpy.typing as npt
+
 from peakrt.columns import CAMERA_LENGTH, DATA, MASK, PHOTON_ENERGY
 from peakrt_geometry import MaskSource, write_geom
 

@@ -26,6 +26,8 @@ struct DeviceBatch {
   const std::uint16_t* block_bin;   // (pixels / 16) lowest bin
   const std::uint16_t* block_good;  // (pixels / 16) good bits
   int block_span;
+  std::int64_t n_order;                     // length of order
+  float* values;                            // (frame, n_order), in order's layout
   float *threshold, *offset, *floor;        // (frame, n_bins_padded + 1)
   std::int32_t *foreground, *n_foreground;  // (frame, foreground_capacity), (frame)
   int foreground_capacity;
@@ -46,25 +48,32 @@ PEAKRT_HD inline int next(std::int32_t* counter) {
 #endif
 }
 
-// 1. Sigma-clipped statistics of one bin: thread (frame, group, lane). Sums run in raster order, as on the CPU.
+// 1. Sorts a pixel to its bin: thread (frame, place in order). NaN where the order is padded.
 template <class T>
-PEAKRT_HD void radial_body(const DeviceBatch& batch, const T* frames, int frame, int group, int lane) {
+PEAKRT_HD void gather_body(const DeviceBatch& batch, const T* frames, int frame, std::int64_t place) {
+  const std::int32_t pixel = batch.order[place];
   const T* data = frames + std::int64_t(frame) * batch.shape.pixels();
-  const std::int32_t* order = batch.order + batch.group_first[group] + lane;
+  batch.values[std::int64_t(frame) * batch.n_order + place] = pixel < 0 ? NAN : static_cast<float>(data[pixel]);
+}
+
+// 2. Sigma-clipped statistics of one bin: thread (frame, group, lane). Sums run in raster order, as on the CPU, one
+// after the other; what runs side by side is bins and frames, and the loads of many rows.
+PEAKRT_HD inline void radial_body(const DeviceBatch& batch, int frame, int group, int lane) {
+  const float* values = batch.values + std::int64_t(frame) * batch.n_order + batch.group_first[group] + lane;
   const int rows = batch.group_deep[group];
   RadialBin bin = {0.f, -1e9f, 1e9f};
   for (int pass = 0; pass < kClipPasses; ++pass) {
     float sum = 0, squares = 0;
     int count = 0;
 #if defined(__CUDA_ARCH__)
-#pragma unroll 8
+#pragma unroll 32
 #endif
     for (int row = 0; row < rows; ++row) {
-      const std::int32_t pixel = order[row * kDeviceLanes];
-      const float v = pixel < 0 ? NAN : static_cast<float>(data[pixel]);
-      const bool keep = v < bin.high && v > bin.low;
-      sum += keep ? v : 0.f;
-      squares += keep ? v * v : 0.f;
+      const float v = values[row * kDeviceLanes];
+      const bool keep = (v < bin.high) & (v > bin.low);
+      const float kept = keep ? v : 0.f;
+      sum += kept;
+      squares += kept * kept;
       count += keep;
     }
     bin = clip(sum, squares, count, batch.options.min_snr, batch.options.adc_threshold);
@@ -74,7 +83,7 @@ PEAKRT_HD void radial_body(const DeviceBatch& batch, const T* frames, int frame,
   batch.offset[at] = bin.offset;
 }
 
-// 2. The lowest threshold of the bins that a block may span: thread (frame, bin). Bin n_bins is nowhere exceeded.
+// 3. The lowest threshold of the bins that a block may span: thread (frame, bin). Bin n_bins is nowhere exceeded.
 PEAKRT_HD inline void floor_body(const DeviceBatch& batch, int frame, int bin) {
   float* threshold = batch.threshold + frame * (batch.n_bins_padded + 1);
   float low = INFINITY;
@@ -83,7 +92,7 @@ PEAKRT_HD inline void floor_body(const DeviceBatch& batch, int frame, int bin) {
   if (bin == batch.n_bins) threshold[bin] = INFINITY;
 }
 
-// 3. Lists the pixels above threshold: thread (frame, block of 16 pixels). bits: which of the sixteen exceed the
+// 4. Lists the pixels above threshold: thread (frame, block of 16 pixels). bits: which of the sixteen exceed the
 // block's floor; the caller finds them, with the widest loads it has.
 template <class T>
 PEAKRT_HD void above_body(const DeviceBatch& batch, const T* data, int frame, int block, unsigned bits) {
@@ -98,7 +107,7 @@ PEAKRT_HD void above_body(const DeviceBatch& batch, const T* data, int frame, in
   }
 }
 
-// 4. Grows the group of one listed pixel and measures it, if the pixel is where the CPU's search would begin: the
+// 5. Grows the group of one listed pixel and measures it, if the pixel is where the CPU's search would begin: the
 // first of the group, in raster order, that is not on the rim of its ASIC. Thread (frame, listed pixel).
 template <class T>
 PEAKRT_HD void group_body(const DeviceBatch& batch, const T* frames, int frame, int k) {

@@ -12,6 +12,7 @@ import h5py
 import hdf5plugin  # noqa: F401  (registers the compression filters)
 import numpy as np
 import numpy.typing as npt
+
 from peakrt_geometry import Detector, HeaderValue, MaskSource, Panel
 
 from ..event import Event

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from peakrt_geometry import Detector, Panel
 from peakrt_geometry.panels import HC_EV_M
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import h5py
+
 from peakrt_geometry import Detector, MaskSource, Panel
 from peakrt_geometry.panels import HC_EV_M
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 import h5py
+
 from peakrt_geometry import Detector
 
 from ..event import Event
