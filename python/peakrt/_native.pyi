@@ -8,6 +8,7 @@ import numpy.typing as npt
 PEAK_OFFSETS: dict[str, int]
 PEAK_SIZE: int
 SPOT_SIZE: int
+DEVICE_BATCH_SIZE: int
 
 Array = npt.NDArray[Any]
 
@@ -16,6 +17,7 @@ def set_instruction_set(name: str) -> None: ...
 
 class Plan:
     def __init__(self, mask: Array, radius: Array, asics: Array, samples_per_bin: int) -> None: ...
+    def arrays(self) -> dict[str, Any]: ...
 
 class Workspace:
     def __init__(
@@ -71,3 +73,4 @@ def read_out(
     pixel_seed: int,
     seed: int,
 ) -> None: ...
+def device_twin(batch: Array, frames: Array) -> None: ...

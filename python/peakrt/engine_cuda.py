@@ -223,7 +223,7 @@ class CudaPeakfinder8:
             self._kernels["radial"]((-(-groups * n * LANES // 64),), (64,), (batch,))
             self._kernels["floors"]((-(-(self.plan["n_bins"] + 1) // 128), n), (128,), (batch,))
             self._kernels["above"]((-(-blocks // 256), n), (256,), (batch, frames))
-            self._kernels["groups"]((64, n), (64,), (batch, frames))
+            self._kernels["groups"]((256, n), (64,), (batch, frames))
 
     def _fetch(self, slot: _Slot) -> None:
         """Queue the copy of counts and of as many peaks as a batch usually has."""
@@ -299,6 +299,7 @@ class CudaPeakfinder8:
 
     def _submit(self, slot: _Slot, frames: list[Any]) -> None:
         slot.n = len(frames)
+        self._after_caller(slot)
         on_host = [k for k, frame in enumerate(frames) if isinstance(frame, np.ndarray)]
         for k in on_host:
             slot.pinned[k] = frames[k]
@@ -310,6 +311,10 @@ class CudaPeakfinder8:
                     slot.frames[k][...] = frame
         self._launch(slot, slot.frames, slot.n)
         self._fetch(slot)
+
+    def _after_caller(self, slot: _Slot) -> None:
+        """Let the slot wait for what the caller has queued on its own stream: it may still be filling the frames."""
+        slot.stream.wait_event(self._cupy.cuda.get_current_stream().record())
 
     def find_pinned(self, batches: Iterable[npt.NDArray[Any]]) -> Iterator[list[PeakArray]]:
         """Find the peaks of whole batches that lie in pinned memory (see :meth:`pinned`), without a host copy.
@@ -337,6 +342,7 @@ class CudaPeakfinder8:
             if len(running) == len(self._slots):
                 yield self._collect(running.pop(0))
             slot.n, slot.source = len(frames), frames
+            self._after_caller(slot)
             self._launch(slot, frames, slot.n)
             self._fetch(slot)
             running.append(slot)

@@ -7,10 +7,17 @@
 #include "peakrt/group.hpp"
 #include "peakrt/radial.hpp"
 
+#if defined(__CUDA_ARCH__)
+#define PEAKRT_UNROLL _Pragma("unroll")
+#else
+#define PEAKRT_UNROLL
+#endif
+
 namespace peakrt {
 
 constexpr int kDeviceLanes = 32;   // bins side by side: kLanes of the plan, and a warp
 constexpr int kDeviceBlock = 16;   // pixels that one thread of the threshold pass looks at: kBlock
+constexpr int kAhead = 64;         // rows that a thread has on their way from memory
 constexpr int kDeviceGroup = 128;  // most pixels of a group: its thread holds them in local memory
 
 // The plan (peakfinder8.hpp) in device memory, and the batch's arrays; frame f's part starts at f times its length.
@@ -56,6 +63,19 @@ PEAKRT_HD void gather_body(const DeviceBatch& batch, const T* frames, int frame,
   batch.values[std::int64_t(frame) * batch.n_order + place] = pixel < 0 ? NAN : static_cast<float>(data[pixel]);
 }
 
+struct ClipSums {
+  float sum = 0, squares = 0;
+  int count = 0;
+
+  PEAKRT_HD void add(float v, const RadialBin& bin) {
+    const bool keep = (v < bin.high) & (v > bin.low);
+    const float kept = keep ? v : 0.f;
+    sum += kept;
+    squares += kept * kept;
+    count += keep;
+  }
+};
+
 // 2. Sigma-clipped statistics of one bin: thread (frame, group, lane). Sums run in raster order, as on the CPU, one
 // after the other; what runs side by side is bins and frames, and the loads of many rows.
 PEAKRT_HD inline void radial_body(const DeviceBatch& batch, int frame, int group, int lane) {
@@ -63,20 +83,17 @@ PEAKRT_HD inline void radial_body(const DeviceBatch& batch, int frame, int group
   const int rows = batch.group_deep[group];
   RadialBin bin = {0.f, -1e9f, 1e9f};
   for (int pass = 0; pass < kClipPasses; ++pass) {
-    float sum = 0, squares = 0;
-    int count = 0;
-#if defined(__CUDA_ARCH__)
-#pragma unroll 32
-#endif
-    for (int row = 0; row < rows; ++row) {
-      const float v = values[row * kDeviceLanes];
-      const bool keep = (v < bin.high) & (v > bin.low);
-      const float kept = keep ? v : 0.f;
-      sum += kept;
-      squares += kept * kept;
-      count += keep;
+    ClipSums sums;
+    float ahead[kAhead];
+    int row = 0;
+    for (; row + kAhead <= rows; row += kAhead) {
+      PEAKRT_UNROLL
+      for (int k = 0; k < kAhead; ++k) ahead[k] = values[(row + k) * kDeviceLanes];
+      PEAKRT_UNROLL
+      for (int k = 0; k < kAhead; ++k) sums.add(ahead[k], bin);
     }
-    bin = clip(sum, squares, count, batch.options.min_snr, batch.options.adc_threshold);
+    for (; row < rows; ++row) sums.add(values[row * kDeviceLanes], bin);
+    bin = clip(sums.sum, sums.squares, sums.count, batch.options.min_snr, batch.options.adc_threshold);
   }
   const int at = frame * (batch.n_bins_padded + 1) + group * kDeviceLanes + lane;
   batch.threshold[at] = bin.high;
