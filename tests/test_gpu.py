@@ -118,11 +118,62 @@ def test_kernels_equal_the_cpu(gpu: Any, dtype: str, samples: int) -> None:
 
 
 @pytest.mark.gpu
-def test_overflow_is_counted(gpu: Any) -> None:
+@pytest.mark.parametrize("capacity", [{"foreground_capacity": 8}, {"peak_capacity": 1}])
+def test_overflow_is_counted_and_goes_to_the_cpu(gpu: Any, capacity: dict[str, int]) -> None:
     frame, mask, radius = case(3, (96, 64), 0.0)
-    finder = cuda.CudaPeakfinder8(mask, radius, dtype="f4", batch=1, foreground_capacity=8, **OPTIONS)
-    with pytest.raises(cuda.Overflow, match="room for 8"):
-        finder(frame)
+    finder = cuda.CudaPeakfinder8(mask, radius, dtype="f4", batch=2, **capacity, **OPTIONS)
+    expected = Peakfinder8(mask, radius, original=False, **OPTIONS)(frame)
+    assert finder(frame).tobytes() == expected.tobytes()
+    assert finder.overflows == 1
+    (found,) = next(finder.find_resident([gpu.asarray(frame)[None, None]]))
+    assert found.tobytes() == expected.tobytes()
+
+
+@pytest.mark.gpu
+def test_find_on_the_gpu_writes_the_same_file(gpu: Any, run_file: Any, tmp_path: Any) -> None:
+    import subprocess
+    import sys
+
+    import h5py
+
+    for engine in ("cpu", "cuda"):
+        command = [
+            sys.executable,
+            "-m",
+            "peakrt.cli",
+            "find",
+            run_file,
+            "-g",
+            run_file.with_suffix(".geom"),
+            "--engine",
+            engine,
+        ]
+        done = subprocess.run(
+            [*map(str, command), "-o", str(tmp_path / f"{engine}.cxi")], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    with h5py.File(tmp_path / "cpu.cxi") as one, h5py.File(tmp_path / "cuda.cxi") as two:
+        for name in ("nPeaks", "peakXPosRaw", "peakYPosRaw", "peakTotalIntensity", "peakSNR"):
+            np.testing.assert_array_equal(one[f"/entry_1/result_1/{name}"][:], two[f"/entry_1/result_1/{name}"][:])
+
+
+def test_auto_goes_to_the_cpu_and_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, small_detector: Any
+) -> None:
+    import sys
+
+    from peakrt.finder import PeakFinder
+
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    finder = PeakFinder(geometry=small_detector, engine="auto")
+    with caplog.at_level("INFO", logger="peakrt"):
+        frames = [np.random.default_rng(k).poisson(20, (1, 256, 256)) for k in range(3)]
+        assert len(finder.find(frames)) == 3
+    assert sum("using the CPU" in record.message for record in caplog.records) == 1
+    with pytest.raises(RuntimeError, match="pip install"):
+        PeakFinder(geometry=small_detector, engine="cuda").find(frames)
+    with pytest.raises(ValueError, match="engine is 'tpu'"):
+        PeakFinder(geometry=small_detector, engine="tpu")
 
 
 def test_errors_say_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,9 +78,10 @@ def test_equals_its_twin(
 
 @pytest.mark.psana
 @settings(max_examples=250, deadline=None)
-@given(dtype=st.sampled_from(DTYPES), **cases)
+@given(dtype=st.sampled_from(DTYPES), amax=st.sampled_from([0.0, 60.0]), **cases)
 def test_equals_psana(
     dtype: str,
+    amax: float,
     seed: int,
     masked: float,
     step: float,
@@ -91,11 +92,22 @@ def test_equals_psana(
 ) -> None:
     frame, mask = case(seed, dtype, masked, step)
     theirs = peers.psana_finder().peak_finder_algos(seg=0, pbits=0)
-    theirs.set_peak_selection_parameters(1, 60, 0.0, 0.0, son_min)
+    theirs.set_peak_selection_parameters(1, 60, amax, 0.0, son_min)
     expected = np.array(
         [p.parameters() for p in theirs.peak_finder_v3r3_d2(frame, mask.astype(np.uint16), rank, *ring, nsigm)]
     )
-    ours = v3r3(frame, mask, rank=rank, r0=ring[0], dr=ring[1], nsigm=nsigm, npix_min=1, npix_max=60, son_min=son_min)
+    ours = v3r3(
+        frame,
+        mask,
+        rank=rank,
+        r0=ring[0],
+        dr=ring[1],
+        nsigm=nsigm,
+        npix_min=1,
+        npix_max=60,
+        amax_thr=amax,
+        son_min=son_min,
+    )
     found = as_columns(ours)
     assert len(found) == len(expected)
     if len(found):

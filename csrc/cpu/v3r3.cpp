@@ -66,6 +66,7 @@ class PanelSearch {
     constexpr std::uint8_t kExtrema = kRowMax | kColMax | kRowMin | kColMin;
     const std::int64_t n = std::int64_t(bits_.size());
     keep(data_, mask_, bits_.data(), n, kExtrema, value_.data(), kept_.data());
+    lowest_ = double(lowest_of(value_.data(), n));
     constexpr std::uint64_t kEach = 0x0101010101010101ull;
     for (std::int64_t first = 0; first < n; first += 8) {
       std::uint64_t eight = 0;
@@ -87,6 +88,12 @@ class PanelSearch {
                                              T* __restrict value, std::uint8_t* __restrict kept) {
     for (std::int64_t i = 0; i < n; ++i) kept[i] = (mask[i] != 0) & ((bits[i] & extrema) == 0);
     for (std::int64_t i = 0; i < n; ++i) value[i] = kept[i] ? data[i] : T(0);
+  }
+
+  __attribute__((noinline)) static T lowest_of(const T* __restrict value, std::int64_t n) {
+    T lowest = T(0);
+    for (std::int64_t i = 0; i < n; ++i) lowest = value[i] < lowest ? value[i] : lowest;
+    return lowest;
   }
 
   Background ring_background(int ss, int fs) const {
@@ -141,6 +148,8 @@ class PanelSearch {
   }
 
   void try_peak(int ss, int fs) {
+    // No background is below lowest_ (an empty ring's is zero): many maxima need no ring.
+    if (float(double(data_[index(ss, fs)]) - lowest_) < options_.amax_thr) return;
     const Background background = ring_background(ss, fs);
     const T level = convert<T>(background.mean + double(options_.nsigm) * background.rms);
     if (!(data_[index(ss, fs)] >= level)) return;
@@ -199,6 +208,7 @@ class PanelSearch {
   std::vector<std::int64_t> steps_;
   std::vector<std::uint8_t> kept_, seen_;
   std::vector<T> value_;
+  double lowest_ = 0;
   std::vector<Offset> group_, stack_;
 };
 

@@ -130,6 +130,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_finder(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--engine", choices=("cpu", "cuda", "auto"), default="cpu", help="where peakfinder8 runs [cpu]")
     parser.add_argument("--finder", choices=sorted(FINDERS), default="peakfinder8", help="[peakfinder8]")
     parser.add_argument(
         "--mask", metavar="FILE[:PATH]", help="HDF5 or .npy mask, nonzero = good, on top of the geometry's"
@@ -148,7 +149,7 @@ def take_finder(parsed: argparse.Namespace, detector: Detector) -> PeakFinder:
             if item.name not in names and getattr(parsed, item.name) is not None:
                 raise ValueError(f"--{item.name.replace('_', '-')} is not an option of {parsed.finder}")
     mask = None if parsed.mask is None else read_mask(parsed.mask)
-    return PeakFinder(take_config(config, parsed), geometry=detector, mask=mask)
+    return PeakFinder(take_config(config, parsed), geometry=detector, mask=mask, engine=parsed.engine)
 
 
 def read_mask(text: str) -> Any:

@@ -8,6 +8,7 @@ of more than 128 pixels are refused.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _native
-from .classical import as_frame, as_mask, check_asics, whole_panels
+from .classical import Peakfinder8, as_frame, as_mask, check_asics, whole_panels
 from .peaks import PEAK, PeakArray
+
+log = logging.getLogger("peakrt")
 
 KERNELS = Path(__file__).parent / "kernels" / "peakfinder8.fatbin"
 LANES, MAX_GROUP = 32, 128  # kDeviceLanes, kDeviceGroup
@@ -37,10 +40,6 @@ DEVICE_BATCH = np.dtype(
     ],
     align=True,
 )  # fmt: skip
-
-
-class Overflow(RuntimeError):
-    """More pixels or peaks than the batch has room for; the caller may raise the capacity and try again."""
 
 
 def host_plan(
@@ -151,8 +150,9 @@ class CudaPeakfinder8:
     Options as :class:`peakrt.classical.Peakfinder8`; besides
     dtype : of the frames on the device, one of u2, i2, u4, i4, f4
     batch : frames worked on together; slots : batches in flight
-    foreground_capacity : pixels above threshold of a frame, by default one in eight; more raise Overflow
-    peak_capacity : peaks of a batch, by default 2048 a frame; more raise Overflow
+    foreground_capacity : pixels above threshold of a frame, by default one in eight
+    peak_capacity : peaks of a batch, by default 2048 a frame; batches with more of either go to the CPU, and
+        ``overflows`` counts them
     Raises RuntimeError without CuPy, GPU or kernels, ValueError for bad options or shapes, and MemoryError where the
     GPU has too little memory.
     """
@@ -197,6 +197,10 @@ class CudaPeakfinder8:
         self.foreground_capacity = foreground_capacity or max(1024, int(np.prod(self.shape)) // 8)
         self.peak_capacity = peak_capacity or 2048 * batch
         self._cupy = cupy
+        self.overflows = 0
+        self._twin: Peakfinder8 | None = None
+        shared = {"asics": asics, "samples_per_bin": samples_per_bin, **self.options}
+        self._arguments: tuple[Any, dict[str, Any]] = ((mask, radius), shared)
         module = cupy.RawModule(path=str(KERNELS))
         kind = self.dtype.str[1:]
         names = {"clear": "clear_counts", "gather": f"gather_{kind}", "radial": "radial", "floors": "floors"}
@@ -239,10 +243,8 @@ class CudaPeakfinder8:
         """Wait for a batch and give its peaks."""
         slot.done.synchronize()
         n_peaks, listed = int(slot.host["n_peaks"][0]), int(slot.host["n_foreground"][: slot.n].max(initial=0))
-        if listed > self.foreground_capacity:
-            raise Overflow(f"a frame has {listed} pixels above threshold, there is room for {self.foreground_capacity}")
-        if n_peaks > self.peak_capacity:
-            raise Overflow(f"a batch has {n_peaks} peaks, there is room for {self.peak_capacity}")
+        if listed > self.foreground_capacity or n_peaks > self.peak_capacity:
+            return self._on_cpu(slot, f"a frame with {listed} pixels above threshold, {n_peaks} peaks in a batch")
         if n_peaks > min(self.peak_capacity, 256 * self.batch):
             for name in ("peaks", "peak_frame", "peak_seed"):
                 size = n_peaks * (PEAK.itemsize if name == "peaks" else 1)
@@ -250,6 +252,15 @@ class CudaPeakfinder8:
         peaks = slot.host["peaks"][: n_peaks * PEAK.itemsize].view(PEAK)
         frame, seed = slot.host["peak_frame"][:n_peaks], slot.host["peak_seed"][:n_peaks]
         return split_peaks(peaks, frame, seed, self.plan["asic_of"], slot.n)
+
+    def _on_cpu(self, slot: _Slot, why: str) -> list[PeakArray]:
+        """Find the peaks of a batch that the GPU had no room for, one frame after another."""
+        self.overflows += 1
+        if self._twin is None:
+            log.warning("the GPU has no room for %s: such batches go to the CPU", why)
+            self._twin = Peakfinder8(*self._arguments[0], original=False, **self._arguments[1])
+        frames = self._cupy.asnumpy(slot.source) if isinstance(slot.source, self._cupy.ndarray) else slot.source
+        return [self._twin(frames[k]) for k in range(slot.n)]
 
     # Many batches
 
@@ -261,7 +272,7 @@ class CudaPeakfinder8:
         """Find the peaks of frames as they come, batch by batch; yields one PEAK array each, in order.
 
         frames : (panel, ss, fs) or (ss, fs) arrays on the host, or CuPy arrays of the finder's dtype.
-        Raises ValueError for a frame of another shape, Overflow for too many pixels or peaks.
+        Raises ValueError for a frame of another shape or dtype.
         """
         running: list[_Slot] = []
         pending: list[Any] = []
@@ -309,6 +320,8 @@ class CudaPeakfinder8:
                     slot.frames[k].set(slot.pinned[k], stream=slot.stream)
                 else:
                     slot.frames[k][...] = frame
+        # What came from the host lies in the pinned buffer until the slot is used again.
+        slot.source = slot.pinned if len(on_host) == len(frames) else slot.frames
         self._launch(slot, slot.frames, slot.n)
         self._fetch(slot)
 

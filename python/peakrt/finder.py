@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -16,6 +17,8 @@ from .classical import Peakfinder8, as_frame, v3r3
 from .config import FinderConfig, Peakfinder8Config, V3r3Config
 from .peaks import PeakArray, PeakTable
 
+log = logging.getLogger("peakrt")
+
 
 class PeakFinder:
     """Finds the peaks of frames: ``finder(frame)`` one event's PEAK array, ``finder.find(frames)`` a PeakTable.
@@ -23,6 +26,8 @@ class PeakFinder:
     config : Peakfinder8Config or V3r3Config; its type chooses the method
     geometry : Detector; peakfinder8 needs it, and both take its bad regions
     mask : (panel, ss, fs), True = good, on top of the geometry's
+    engine : "cpu"; "cuda", which takes frames in batches in find and map, and needs peakfinder8; or "auto", which
+        takes the GPU where there is one and logs its choice once. Both give the same peaks.
     Raises ValueError for a missing geometry, a frame of another shape, or a panel without a good pixel.
     """
 
@@ -32,7 +37,11 @@ class PeakFinder:
         *,
         geometry: Detector | None = None,
         mask: npt.ArrayLike | None = None,
+        engine: str = "cpu",
     ) -> None:
+        if engine not in ("cpu", "cuda", "auto"):
+            raise ValueError(f"engine is {engine!r}, it should be cpu, cuda or auto")
+        self.engine = engine
         self.config = config or Peakfinder8Config()
         self.geometry = geometry
         if geometry is None and isinstance(self.config, Peakfinder8Config):
@@ -95,20 +104,28 @@ class PeakFinder:
         peaks = (
             self._peakfinder8(array, good) if isinstance(self.config, Peakfinder8Config) else self._v3r3(array, good)
         )
-        if len(peaks) == 0 and array.dtype.kind == "f" and not np.isfinite(array[good]).any():
+        self._check_numbers(array, peaks, good)
+        return peaks
+
+    def _check_numbers(self, frame: npt.NDArray[Any], peaks: PeakArray, good: npt.NDArray[np.bool_]) -> None:
+        if len(peaks) == 0 and frame.dtype.kind == "f" and not np.isfinite(frame[good]).any():
             raise ValueError(
                 "no good pixel of the frame is a number (all NaN or infinite): check the data and the mask"
             )
-        return peaks
+
+    def _options(self) -> dict[str, Any]:
+        """Keywords of peakfinder8, on the CPU and on the GPU."""
+        assert self.geometry is not None
+        options = asdict(self.config)
+        if options["adc_threshold"] is None:
+            # In a nearly empty frame a sigma is less than a photon, and chance pairs of photons would be peaks.
+            options["adc_threshold"] = 2.5 * (self.geometry.photon_gain or 0.0)
+        return {**options, "asics": self.geometry.asics}
 
     def _peakfinder8(self, frame: npt.NDArray[Any], good: npt.NDArray[np.bool_]) -> PeakArray:
         if self._radial is None:
             assert self.geometry is not None
-            options = asdict(self.config)  # its fields are the finder's keywords
-            if options["adc_threshold"] is None:
-                # In a nearly empty frame a sigma is less than a photon, and chance pairs of photons would be peaks.
-                options["adc_threshold"] = 2.5 * (self.geometry.photon_gain or 0.0)
-            self._radial = Peakfinder8(good, self.geometry.radius, asics=self.geometry.asics, **options)
+            self._radial = Peakfinder8(good, self.geometry.radius, original=False, **self._options())
         return self._radial(frame)
 
     def _v3r3(self, frame: npt.NDArray[Any], good: npt.NDArray[np.bool_]) -> PeakArray:
@@ -119,6 +136,45 @@ class PeakFinder:
         """Find the peaks of many frames: a PeakTable in their order."""
         return PeakTable.from_events([peaks for _, peaks in self.map(((f, None) for f in frames), threads=threads)])
 
+    def _on_gpu(self) -> bool:
+        """Settle what "auto" means, once."""
+        if self.engine == "auto":
+            try:
+                from .engine_cuda import load_cupy
+
+                if isinstance(self.config, V3r3Config):
+                    raise RuntimeError("v3r3 runs on the CPU only")
+                load_cupy()
+                self.engine = "cuda"
+                log.info("engine auto: using the GPU")
+            except RuntimeError as error:
+                self.engine = "cpu"
+                log.info("engine auto: using the CPU (%s)", error)
+        if self.engine == "cuda" and isinstance(self.config, V3r3Config):
+            raise ValueError("v3r3 runs on the CPU only: leave engine at cpu")
+        return self.engine == "cuda"
+
+    def _map_cuda(
+        self, items: Iterable[tuple[npt.ArrayLike, npt.NDArray[np.bool_] | None]]
+    ) -> Iterator[tuple[int, PeakArray]]:
+        from .engine_cuda import DEVICE_TYPES, CudaPeakfinder8
+
+        assert self.geometry is not None
+        finder: CudaPeakfinder8 | None = None
+        made_for: tuple[Any, Any] = (None, None)
+        number = 0
+        for run in _batches(items, 16):
+            frames = [frame for frame, _ in run]
+            good = self.mask_for(run[0][1], frames[0].shape)
+            kind = frames[0].dtype if frames[0].dtype.str[1:] in DEVICE_TYPES else np.dtype(np.float32)
+            if finder is None or made_for[0] is not good or made_for[1] != kind:
+                finder = CudaPeakfinder8(good, self.geometry.radius, dtype=kind, batch=16, **self._options())
+                made_for = (good, kind)
+            for frame, peaks in zip(frames, finder.map(f.astype(kind, copy=False) for f in frames), strict=True):
+                self._check_numbers(frame, peaks, good)
+                yield number, peaks
+                number += 1
+
     def map(
         self, items: Iterable[tuple[npt.ArrayLike, npt.NDArray[np.bool_] | None]], *, threads: int = 1
     ) -> Iterator[tuple[int, PeakArray]]:
@@ -128,6 +184,9 @@ class PeakFinder:
         """
         if threads < 1:
             raise ValueError(f"threads is {threads}, it should be at least 1")
+        if self._on_gpu():
+            yield from self._map_cuda(items)
+            return
         if threads == 1:
             for number, (frame, mask) in enumerate(items):
                 yield number, self(frame, mask)
@@ -146,6 +205,24 @@ class PeakFinder:
             for future in running:
                 yield number, future.result()
                 number += 1
+
+
+def _batches(
+    items: Iterable[tuple[npt.ArrayLike, npt.NDArray[np.bool_] | None]], n: int
+) -> Iterator[list[tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]]]:
+    """Runs of up to n items of one mask and dtype."""
+    run: list[tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]] = []
+    for frame, mask in items:
+        array = as_frame(frame)
+        if run:
+            last, last_mask = run[-1]
+            alike = array.dtype == last.dtype and (mask is last_mask or _same(mask, last_mask))
+            if len(run) == n or not alike:
+                yield run
+                run = []
+        run.append((array, mask))
+    if run:
+        yield run
 
 
 def _same(a: npt.NDArray[np.bool_] | None, b: npt.NDArray[np.bool_] | None) -> bool:
