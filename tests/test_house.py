@@ -73,3 +73,21 @@ def test_nothing_unpickles() -> None:
         for path in folder.rglob("*.py"):
             assert not imports(path) & {"pickle", "dill", "joblib", "marshal", "shelve"}, path
             assert "allow_pickle=True" not in path.read_text(), path
+
+
+def test_the_documentation_lists_every_column() -> None:
+    from peakrt.columns import EVENT_COLUMNS, N_PEAKS, PEAK_COLUMNS, PROGRESS
+
+    text = (ROOT / "docs/cxi.md").read_text()
+    for column in (*PEAK_COLUMNS, *EVENT_COLUMNS):
+        assert f"| `{column.path}` |" in text
+        assert column.meaning in text
+    assert N_PEAKS in text
+    assert PROGRESS in text
+
+
+def test_the_readme_names_every_detector() -> None:
+    from peakrt_geometry import detector_names
+
+    text = (ROOT / "README.md").read_text()
+    assert all(f"`{name}`" in text for name in detector_names())
