@@ -100,6 +100,16 @@ def test_threads_change_nothing(run_file: Path, tmp_path: Path) -> None:
         np.testing.assert_array_equal(a.intensity, b.intensity)
 
 
+def test_powder(run_file: Path, tmp_path: Path) -> None:
+    done = find(run_file, tmp_path / "out.cxi", "--powder", "max")
+    assert done.returncode == 0, done.stderr
+    hits = np.array([len(peaks) >= 15 for peaks in expected_peaks(run_file)])
+    with h5py.File(tmp_path / "out.cxi") as file, h5py.File(run_file) as source:
+        frames = source[DATA][:]
+        np.testing.assert_array_equal(file["/entry_1/data_1/powderHits"][:], np.maximum(frames[hits].max(0), 0))
+        np.testing.assert_array_equal(file["/entry_1/data_1/powderMisses"][:], np.maximum(frames[~hits].max(0), 0))
+
+
 def test_more_peaks_than_columns(run_file: Path, tmp_path: Path) -> None:
     done = find(run_file, tmp_path / "out.cxi", "--max-peaks", 20)
     assert "more than 20 peaks" in done.stdout

@@ -53,6 +53,7 @@ class OutputConfig:
 
     events: str = option("hits", "hits or all")  # type: ignore[assignment]
     images: str = option("raw", "images in the CXI: raw, gzip, lz4 (bitshuffle; CrystFEL needs the plug-in) or none")  # type: ignore[assignment]
+    powder: str = option("none", "powder patterns, the maximum over hits and over misses: none or max")  # type: ignore[assignment]
     flush_s: float = option(5.0, "seconds between flushes: what was flushed survives a crash")  # type: ignore[assignment]
 
 

@@ -32,6 +32,8 @@ from .columns import (
     N_PEAKS,
     PEAK_COLUMNS,
     PHOTON_ENERGY,
+    POWDER_HITS,
+    POWDER_MISSES,
     PROGRESS,
     PROVENANCE,
     RESULT,
@@ -73,12 +75,15 @@ class CxiWriter:
             raise ValueError(f"images is {self.output.images!r}, it should be one of {', '.join(_IMAGES)}")
         if self.output.events not in ("hits", "all"):
             raise ValueError(f"events is {self.output.events!r}, it should be hits or all")
+        if self.output.powder not in ("none", "max"):
+            raise ValueError(f"powder is {self.output.powder!r}, it should be none or max")
         if not 1 <= self.hits.max_peaks <= 1_000_000:
             raise ValueError(f"max_peaks is {self.hits.max_peaks}, it should be 1 to 1,000,000")
         self._provenance = json.dumps(dict(provenance or {}), sort_keys=True, default=str)
         self._file: h5py.File | None = None
         self._descriptor = -1
         self._superblock = b""
+        self._powder: dict[str, npt.NDArray[Any]] = {}
         self._rows: list[tuple[Event, PeakArray, int]] = []
         self.n_rows = 0
         self.n_hits = 0
@@ -118,6 +123,10 @@ class CxiWriter:
             self._create_images(file, slab, event.frame.dtype)
         # CrystFEL's masks: 1 = bad, we hold True = good
         file.create_dataset(MASK, data=(~good).reshape(slab).astype(np.uint16), compression="gzip", compression_opts=1)
+        if self.output.powder == "max":
+            for path in (POWDER_HITS, POWDER_MISSES):
+                file.create_dataset(path, data=np.zeros(slab, event.frame.dtype))
+                self._powder[path] = np.zeros(slab, event.frame.dtype)
         _grow(file, SOURCE, (), np.dtype("S512"), compression="gzip")
         file.create_dataset(PROGRESS, data=np.int64(0))
         file[PROVENANCE].attrs["run"] = self._provenance
@@ -179,6 +188,7 @@ class CxiWriter:
         n_rows = int(np.searchsorted(numbers[:n_whole], done))
         for path in _growing(file):
             file[path].resize(n_rows, axis=0)
+        self._powder = {path: file[path][()] for path in (POWDER_HITS, POWDER_MISSES) if path in file}
         self._file, self.n_rows, self.events_done = file, n_rows, done
         self.n_hits = int((file[N_PEAKS][:] >= self.hits.min_peaks).sum())
         self._start_single_writer()
@@ -198,6 +208,9 @@ class CxiWriter:
             self._rows.append((event, peaks, number))
             if len(self._rows) >= _ROWS_HELD or self._held_bytes() > 2**26:
                 self._write_rows()
+        if self._powder:
+            powder = self._powder[POWDER_HITS if hit else POWDER_MISSES]
+            np.fmax(powder, event.frame.reshape(powder.shape), out=powder)
         self.n_hits += hit
         self.events_done = number + 1
         if time.monotonic() - self._flushed > self.output.flush_s:
@@ -248,6 +261,8 @@ class CxiWriter:
         if self._file is None:
             return
         self._write_rows()
+        for path, powder in self._powder.items():
+            self._file[path][...] = powder
         self._file.flush()
         self._file[PROGRESS][()] = self.events_done  # only after the rows it counts
         self._file.flush()
