@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peakrt import Peakfinder8, _native
+from peakrt.sources import open_source
 from peakrt_geometry import detector_names, load_detector
 from peakrt_lab.simulate import RESPONSES, Scene, Simulator
 
@@ -97,6 +100,26 @@ def test_equals_ondamonitor_on_every_detector(name: str) -> None:
         same_as_om(peaks, peers.om_peakfinder8(frame, mask, radius, asic, options))
         n += len(peaks)
     assert n > 5
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("name", ["thau_3_2_0003.cbf.bz2", "thau_3_2_0013.cbf.bz2", "thau_3_2_0018.cbf.bz2", "rayonix"])
+def test_equals_ondamonitor_on_real_frames(name: str, shared: Path) -> None:
+    if name == "rayonix":
+        pytest.importorskip("pycbf")
+        path = next((shared / "rayonix_mx340").glob("*.cbf"))
+    else:
+        path = shared / "thaumatin_pilatus6M" / name
+    source = open_source([str(path)])
+    event = next(source.events())
+    assert event.mask is not None
+    frame, mask, radius = event.frame[0], event.mask[0], source.detector.radius[0]
+    for min_snr in (4.0, 6.0):
+        options = {**OPTIONS, "adc_threshold": 2.0, "min_snr": min_snr, "background_radius": 4}
+        peaks = Peakfinder8(mask, radius, **options)(frame)
+        same_as_om(peaks, peers.om_peakfinder8(frame, mask, radius, frame.shape, options))
+        sampled = Peakfinder8(mask, radius, samples_per_bin=100, **options)(frame)
+        assert len(sampled) == pytest.approx(len(peaks), rel=0.3, abs=3 if min_snr > 4 else 150)
 
 
 def test_sampled_equals_ondamonitor_with_the_same_sample() -> None:

@@ -334,21 +334,13 @@ class CudaPeakfinder8:
 
         batches : (n, panel, ss, fs), n up to batch; each must stay untouched until its result is out.
         """
-        running: list[_Slot] = []
-        for number, frames in enumerate(batches):
-            slot = self._slots[number % len(self._slots)]
-            if len(running) == len(self._slots):
-                yield self._collect(running.pop(0))
-            slot.n, slot.source = len(frames), frames
-            slot.frames[: slot.n].set(frames, stream=slot.stream)
-            self._launch(slot, slot.frames, slot.n)
-            self._fetch(slot)
-            running.append(slot)
-        for slot in running:
-            yield self._collect(slot)
+        return self._find_batches(batches, upload=True)
 
     def find_resident(self, batches: Iterable[Any]) -> Iterator[list[PeakArray]]:
         """Find the peaks of whole batches that are on the device already: CuPy arrays (n, panel, ss, fs)."""
+        return self._find_batches(batches, upload=False)
+
+    def _find_batches(self, batches: Iterable[Any], *, upload: bool) -> Iterator[list[PeakArray]]:
         running: list[_Slot] = []
         for number, frames in enumerate(batches):
             slot = self._slots[number % len(self._slots)]
@@ -356,7 +348,9 @@ class CudaPeakfinder8:
                 yield self._collect(running.pop(0))
             slot.n, slot.source = len(frames), frames
             self._after_caller(slot)
-            self._launch(slot, frames, slot.n)
+            if upload:
+                slot.frames[: slot.n].set(frames, stream=slot.stream)
+            self._launch(slot, slot.frames if upload else frames, slot.n)
             self._fetch(slot)
             running.append(slot)
         for slot in running:
