@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from peakrt_geometry import Detector
 from peakrt_geometry.crystfel import parse_geom
 from peakrt_lab.simulate import Response, Scene, Simulator
 from peakrt_lab.truth import write_run
+
+# CI draws the same cases every time; elsewhere every run draws new ones.
+settings.register_profile("same-cases", derandomize=True, deadline=None)
+if os.environ.get("CI"):
+    settings.load_profile("same-cases")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -170,15 +170,18 @@ def test_auto_goes_to_the_cpu_and_says_so_once(
         frames = [np.random.default_rng(k).poisson(20, (1, 256, 256)) for k in range(3)]
         assert len(finder.find(frames)) == 3
     assert sum("using the CPU" in record.message for record in caplog.records) == 1
-    with pytest.raises(RuntimeError, match="pip install"):
+    with pytest.raises(RuntimeError, match="pip install|without CUDA kernels"):
         PeakFinder(geometry=small_detector, engine="cuda").find(frames)
     with pytest.raises(ValueError, match="engine is 'tpu'"):
         PeakFinder(geometry=small_detector, engine="tpu")
 
 
-def test_errors_say_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_say_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     import sys
 
     monkeypatch.setitem(sys.modules, "cupy", None)
     with pytest.raises(RuntimeError, match=r"pip install 'peakrt\[gpu\]'"):
+        cuda.load_cupy()
+    monkeypatch.setattr(cuda, "KERNELS", tmp_path / "nosuch.fatbin")
+    with pytest.raises(RuntimeError, match="without CUDA kernels"):
         cuda.CudaPeakfinder8(None, np.zeros((8, 8)), **OPTIONS)

@@ -125,6 +125,13 @@ def load_cupy() -> Any:
     return cupy
 
 
+def check_gpu() -> Any:
+    """CuPy, with a GPU behind it and PeakRT's kernels. Raises RuntimeError that says what is missing."""
+    if not KERNELS.exists():
+        raise RuntimeError("PeakRT was installed without CUDA kernels: install it again where nvcc is on PATH")
+    return load_cupy()
+
+
 class _Slot:
     """Buffers and stream of one batch in flight."""
 
@@ -175,9 +182,7 @@ class CudaPeakfinder8:
         foreground_capacity: int | None = None,
         peak_capacity: int | None = None,
     ) -> None:
-        cupy = load_cupy()
-        if not KERNELS.exists():
-            raise RuntimeError("PeakRT was installed without CUDA kernels: install it again where nvcc is on PATH")
+        cupy = check_gpu()
         if not 1 <= min_pixels <= max_pixels <= MAX_GROUP:
             raise ValueError(
                 f"min_pixels {min_pixels}, max_pixels {max_pixels}: on a GPU 1 <= min <= max <= {MAX_GROUP}"

@@ -140,16 +140,16 @@ class PeakFinder:
         """Settle what "auto" means, once."""
         if self.engine == "auto":
             try:
-                from .engine_cuda import load_cupy
+                from .engine_cuda import check_gpu
 
                 if isinstance(self.config, V3r3Config):
                     raise RuntimeError("v3r3 runs on the CPU only")
-                load_cupy()
+                check_gpu()
                 self.engine = "cuda"
                 log.info("engine auto: using the GPU")
             except RuntimeError as error:
                 self.engine = "cpu"
-                log.info("engine auto: using the CPU (%s)", error)
+                log.warning("engine auto: using the CPU (%s)", error)
         if self.engine == "cuda" and isinstance(self.config, V3r3Config):
             raise ValueError("v3r3 runs on the CPU only: leave engine at cpu")
         return self.engine == "cuda"

@@ -38,8 +38,8 @@ class Hdf5Event:
 class Hdf5File:
     """The events of one HDF5 file. Opens the file when first read.
 
-    Raises ValueError for a geometry without data paths or with more than one event axis; OSError for a file that
-    cannot be opened, KeyError-free ValueError for datasets that are missing or of the wrong shape.
+    Raises ValueError for a geometry without data paths or with more than one event axis, and for datasets that are
+    missing or of another shape than the geometry's; OSError for a file that cannot be opened.
     """
 
     def __init__(self, path: Path, detector: Detector) -> None:
@@ -120,13 +120,10 @@ class Hdf5File:
             raise ValueError(f"{where} holds {dataset.dtype}, not numbers")
         _, n_ss, n_fs = self.detector.shape
         found = dataset.shape[dims.index("ss")], dataset.shape[dims.index("fs")]
-        if found[0] < n_ss or found[1] < n_fs:
-            raise ValueError(
-                f"{where} has frames of {found[0]} x {found[1]} pixels, geometry {self.detector.name} needs {n_ss} x {n_fs}"
-            )
         if found != (n_ss, n_fs):
+            verb = "needs" if found[0] < n_ss or found[1] < n_fs else "describes only"
             raise ValueError(
-                f"{where} has frames of {found[0]} x {found[1]} pixels, geometry {self.detector.name} describes only "
+                f"{where} has frames of {found[0]} x {found[1]} pixels, geometry {self.detector.name} {verb} "
                 f"{n_ss} x {n_fs}: is it the right one?"
             )
         return dims.index("%") if "%" in dims else None
