@@ -227,6 +227,25 @@ def test_kill_at_any_moment(run_file: Path, tmp_path: Path, attempt: int) -> Non
     assert check_rows(tmp_path / "out.cxi", run_file, 1) == 250 * sum(len(p) >= 15 for p in expected_peaks(run_file))
 
 
+@pytest.mark.parametrize("attempt", range(6))
+def test_kill_at_the_start(run_file: Path, tmp_path: Path, attempt: int) -> None:
+    """Whatever has the run's name can be opened, however early the run is killed."""
+    process = start(run_file, tmp_path)
+    until = time.monotonic() + 20
+    while not list(tmp_path.glob("out*")) and time.monotonic() < until:
+        time.sleep(0.001)
+    time.sleep(0.005 * attempt)
+    process.kill()
+    process.communicate()
+    if (tmp_path / "out.cxi.inprogress").exists():
+        check_rows(tmp_path / "out.cxi.inprogress", run_file, 0)
+    process = start(run_file, tmp_path, "--resume")
+    wait_for_rows(tmp_path / "out.cxi.inprogress", process)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+
+
 def test_resume_refuses_another_run(run_file: Path, tmp_path: Path) -> None:
     process = start(run_file, tmp_path)
     wait_for_rows(tmp_path / "out.cxi.inprogress", process)
@@ -371,6 +390,19 @@ def test_full_disk(run_file: Path, tmp_path: Path) -> None:
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     check_rows(tmp_path / "out.cxi", run_file, 1)
+
+
+def test_disk_that_is_full_from_the_start(run_file: Path, tmp_path: Path) -> None:
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
+
+    done = find(run_file, tmp_path / "out.cxi", "--max-peaks", 200)
+    assert done.returncode == 0
+    done = peakrt("find", run_file, "-g", run_file.with_suffix(".geom"), "-o", tmp_path / "full.cxi", preexec_fn=limit)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("full*"))
 
 
 def test_output_that_is_there_already(run_file: Path, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
@@ -177,7 +177,7 @@ class PeakFinder:
 
     def map(
         self, items: Iterable[tuple[npt.ArrayLike, npt.NDArray[np.bool_] | None]], *, threads: int = 1
-    ) -> Iterator[tuple[int, PeakArray]]:
+    ) -> Generator[tuple[int, PeakArray], None, None]:
         """Find peaks of (frame, mask) pairs as they come; yields (number, peaks) in order.
 
         At most 2 * threads frames are held at a time.

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,8 +99,10 @@ def find_run(
         spent, mark[0] = now - mark[0], now
         return spent
 
+    reader = read_ahead(source.events(start), depth=2 + threads)
+
     def frames() -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]]:
-        for number, event in enumerate(read_ahead(source.events(start), depth=2 + threads)):
+        for number, event in enumerate(reader):
             if limit is not None and number >= limit:
                 return
             summary.waiting_s += lap()
@@ -107,7 +110,8 @@ def find_run(
             yield event.frame, event.mask
 
     found = finder.map(frames(), threads=threads)
-    with _WriteBehind(writer) as sink:
+    # Whatever happens, the reader's thread ends before this returns: HDF5 does not outlive its threads well.
+    with closing(reader), closing(found), _WriteBehind(writer) as sink:
         while True:
             try:
                 number, peaks = next(found)

@@ -108,9 +108,23 @@ class CxiWriter:
     # Opening
 
     def _create(self, event: Event, good: npt.NDArray[np.bool_]) -> None:
+        """Make the file in memory, put it on disk whole, and name it once any reader can open it."""
+        with h5py.File("layout", "w", driver="core", backing_store=False, libver="latest") as layout:
+            self._lay_out(layout, event, good)
+            layout.flush()
+            image = layout.id.get_file_image()
+        started = self.path.with_name(self.path.name + ".started")
+        try:
+            started.write_bytes(image)
+            self._start_single_writer(started)
+            os.rename(started, self.unfinished)
+        except BaseException:
+            started.unlink(missing_ok=True)
+            raise
+
+    def _lay_out(self, file: h5py.File, event: Event, good: npt.NDArray[np.bool_]) -> None:
+        """Make every group and dataset: in single-writer mode none can be added."""
         slab = (event.frame.shape[0] * event.frame.shape[1], event.frame.shape[2])
-        file = h5py.File(self.unfinished, "x", libver="latest")
-        self._file = file
         n = self.hits.max_peaks
         result = file.create_group(RESULT)
         for column in PEAK_COLUMNS:
@@ -131,7 +145,6 @@ class CxiWriter:
         file.create_dataset(PROGRESS, data=np.int64(0))
         file[PROVENANCE].attrs["run"] = self._provenance
         file.attrs["cxi_version"] = 160
-        self._start_single_writer()
 
     def _create_images(self, file: h5py.File, slab: tuple[int, int], dtype: np.dtype[Any]) -> None:
         compression: dict[str, Any] = {}
@@ -160,14 +173,16 @@ class CxiWriter:
             columns //= 2
         return rows, columns
 
-    def _start_single_writer(self) -> None:
-        assert self._file is not None
+    def _start_single_writer(self, path: Path) -> None:
+        """Open a file for writing without keeping readers out."""
+        self._descriptor = os.open(path, os.O_RDWR)
+        clear_writer_mark(self._descriptor)
+        self._file = h5py.File(path, "r+", libver="latest")
         config = self._file.id.get_mdc_config()
         config.evictions_enabled = False  # metadata reach the disk at flushes only
         config.incr_mode = config.decr_mode = config.flash_incr_mode = 0
         self._file.id.set_mdc_config(config)
         self._file.swmr_mode = True
-        self._descriptor = os.open(self.unfinished, os.O_RDWR)
         clear_writer_mark(self._descriptor)
         self._superblock = os.pread(self._descriptor, 48, 0)
 
@@ -189,9 +204,10 @@ class CxiWriter:
         for path in _growing(file):
             file[path].resize(n_rows, axis=0)
         self._powder = {path: file[path][()] for path in (POWDER_HITS, POWDER_MISSES) if path in file}
-        self._file, self.n_rows, self.events_done = file, n_rows, done
+        self.n_rows, self.events_done = n_rows, done
         self.n_hits = int((file[N_PEAKS][:] >= self.hits.min_peaks).sum())
-        self._start_single_writer()
+        file.close()
+        self._start_single_writer(self.unfinished)
 
     # Writing
 
@@ -291,18 +307,11 @@ class CxiWriter:
         try:
             self.flush()
         except (OSError, RuntimeError):  # a full disk: the last flush stands
-            self._freeze()
+            _close_unsaved(self._file)
+            os.pwrite(self._descriptor, self._superblock, 0)
         self._let_go()
         if not worth_keeping:
             self.unfinished.unlink(missing_ok=True)
-
-    def _freeze(self) -> None:
-        """Let nothing of what HDF5 still holds reach the file: it would announce data that the disk refused."""
-        assert self._file is not None
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        os.dup2(nowhere, self._file.id.get_vfd_handle())
-        os.close(nowhere)
-        os.pwrite(self._descriptor, self._superblock, 0)
 
     def _let_go(self) -> None:
         assert self._file is not None
@@ -339,6 +348,17 @@ class CxiWriter:
             self.close()
         else:
             self.abandon()
+
+
+def _close_unsaved(file: h5py.File) -> None:
+    """Close a file and let nothing of what HDF5 still holds reach it: it would announce data the disk refused."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, file.id.get_vfd_handle())
+    os.close(nowhere)
+    try:
+        file.close()
+    except (OSError, RuntimeError):
+        pass
 
 
 def cxi_geometry(detector: Detector) -> Detector:

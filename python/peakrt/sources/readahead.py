@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -18,7 +18,7 @@ class _Raised:
 _END = object()
 
 
-def read_ahead(items: Iterator[T], depth: int = 3) -> Iterator[T]:
+def read_ahead(items: Iterator[T], depth: int = 3) -> Generator[T, None, None]:
     """Iterate over items while a thread fetches up to depth more of them.
 
     Errors of the reader surface at the item they belong to. Closing the iterator ends the thread.
