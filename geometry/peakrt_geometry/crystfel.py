@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .panels import BadRegion, Detector, HeaderValue, MaskSource, Panel, Vector
+from .panels import HC_EV_M, BadRegion, Detector, HeaderValue, MaskSource, Panel, Vector
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _TERM = re.compile(r"([+-]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)?)([xyz])")
@@ -292,7 +292,7 @@ def _photon_energy(text: str | None) -> float | HeaderValue | None:
         return float(value) * scale if re.fullmatch(_NUMBER, value) else HeaderValue(value, scale)
     if key == "wavelength" and re.fullmatch(_NUMBER, value):
         metres = float(value) * {"A": 1e-10, "m": 1.0}.get(unit, 1e-10)
-        return 1.23984198433e-6 / metres
+        return HC_EV_M / metres
     raise ValueError(f"{key} = {rest} is not supported: give photon_energy in eV")
 
 
@@ -308,15 +308,11 @@ def format_geom(detector: Detector, *, comment: str = "") -> str:
     for region in detector.bad_regions:
         lines += [""] + _region_lines(region)
     lines += [""]
-    lines += [f"{_group_key(name)} = {','.join(members)}" for name, members in detector.groups.items()]
+    lines += [f"rigid_{name} = {','.join(members)}" for name, members in detector.groups.items()]
     lines += [f"rigid_group_collection_{name} = {','.join(m)}" for name, m in detector.collections.items()]
     for panel in detector.panels:
         lines += [""] + _panel_lines(panel, detector)
     return "\n".join(lines) + "\n"
-
-
-def _group_key(name: str) -> str:
-    return f"rigid_{name}"
 
 
 def _whole_lines(detector: Detector) -> list[str]:

@@ -272,13 +272,6 @@ class Detector:
                 xyz[axis][on] = p.corner_m[axis] + d_ss * p.ss_m[axis] + d_fs * p.fs_m[axis]
         return xyz[0], xyz[1], xyz[2]
 
-    def panel_at(self, panel: int, ss: float, fs: float) -> Panel | None:
-        """The panel that holds a raw position, or None in a gap."""
-        for p, (plane, min_ss, end_ss, min_fs, end_fs) in zip(self.panels, self.asics, strict=True):
-            if plane == panel and min_ss - 0.5 <= ss < end_ss - 0.5 and min_fs - 0.5 <= fs < end_fs - 0.5:
-                return p
-        return None
-
     def to_slab(self, panel: npt.ArrayLike, ss: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Slow-scan position in the Cheetah slab, where the planes of a frame lie one under another."""
         return np.asarray(panel) * float(self.shape[1]) + np.asarray(ss, np.float64)

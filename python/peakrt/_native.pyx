@@ -205,16 +205,6 @@ cdef class Workspace:
             c_peakfinder8(dereference(self.plan.plan), self.options, kind, data, dereference(self.workspace))
         return _to_array(self.workspace.peaks, dtype)
 
-    def statistics(self):
-        """Threshold and offset of each radial bin, as the last frame gave them: two (n_bins,) float32."""
-        cdef int n = self.plan.plan.n_bins
-        threshold = np.empty(n, np.float32)
-        offset = np.empty(n, np.float32)
-        for b in range(n):
-            threshold[b] = self.workspace.threshold[b]
-            offset[b] = self.workspace.offset[b]
-        return threshold, offset
-
 
 def v3r3(frame, const uint8_t[:, :, ::1] mask, dtype, int rank, float r0, float dr, float nsigm, float npix_min,
          float npix_max, float amax_thr, float atot_thr, float son_min):

@@ -49,6 +49,29 @@ def as_mask(mask: npt.ArrayLike | None, shape: tuple[int, ...]) -> npt.NDArray[n
     return np.ascontiguousarray(array.reshape(shape) != 0).view(np.uint8)
 
 
+def check_options(min_pixels: int, max_pixels: int, background_radius: int, samples_per_bin: int) -> None:
+    """Raise ValueError for options of peakfinder8 that make no sense."""
+    if min_pixels < 1 or max_pixels < min_pixels or background_radius < 1 or samples_per_bin < 0:
+        raise ValueError(
+            f"min_pixels {min_pixels}, max_pixels {max_pixels}, background_radius {background_radius}, "
+            f"samples_per_bin {samples_per_bin}: need 1 <= min_pixels <= max_pixels, background_radius >= 1, "
+            "samples_per_bin >= 0"
+        )
+
+
+def radial_plan(
+    mask: npt.ArrayLike | None, radius: npt.ArrayLike, asics: npt.ArrayLike | None, samples_per_bin: int
+) -> tuple[tuple[int, ...], npt.NDArray[np.int32], _native.Plan]:
+    """Shape of the frame, ASICs (n, 5), and what peakfinder8 derives from them; arguments as :class:`Peakfinder8`'s."""
+    rho = np.asarray(radius, np.float32)
+    rho = np.ascontiguousarray(rho[None] if rho.ndim == 2 else rho)
+    if rho.ndim != 3:
+        raise ValueError(f"radius has shape {rho.shape}, it should be (panel, ss, fs) or (ss, fs)")
+    rectangles = np.ascontiguousarray(whole_panels(rho.shape) if asics is None else asics, np.int32)
+    check_asics(rectangles, rho.shape)
+    return rho.shape, rectangles, _native.Plan(as_mask(mask, rho.shape), rho, rectangles, samples_per_bin)
+
+
 class Peakfinder8:
     """peakfinder8 for one geometry and mask: call it with a frame.
 
@@ -80,22 +103,8 @@ class Peakfinder8:
         samples_per_bin: int = 0,
         original: bool = True,
     ) -> None:
-        rho = np.asarray(radius, np.float32)
-        rho = np.ascontiguousarray(rho[None] if rho.ndim == 2 else rho)
-        if rho.ndim != 3:
-            raise ValueError(f"radius has shape {rho.shape}, it should be (panel, ss, fs) or (ss, fs)")
-        if min_pixels < 1 or max_pixels < min_pixels or background_radius < 1 or samples_per_bin < 0:
-            raise ValueError(
-                f"min_pixels {min_pixels}, max_pixels {max_pixels}, background_radius {background_radius}, "
-                f"samples_per_bin {samples_per_bin}: need 1 <= min_pixels <= max_pixels, background_radius >= 1, "
-                "samples_per_bin >= 0"
-            )
-        self.shape: tuple[int, ...] = rho.shape
-        rectangles = whole_panels(self.shape) if asics is None else np.asarray(asics, np.int32)
-        check_asics(rectangles, self.shape)
-        self._plan = _native.Plan(
-            as_mask(mask, self.shape), rho, np.ascontiguousarray(rectangles, np.int32), samples_per_bin
-        )
+        check_options(min_pixels, max_pixels, background_radius, samples_per_bin)
+        self.shape, _, self._plan = radial_plan(mask, radius, asics, samples_per_bin)
         self._options = (adc_threshold, min_snr, min_pixels, max_pixels, background_radius, original)
         self._workspace = self._new_workspace()
 

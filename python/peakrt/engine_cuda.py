@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import _native
-from .classical import Peakfinder8, as_frame, as_mask, check_asics, whole_panels
+from .classical import Peakfinder8, as_frame, check_options, radial_plan
 from .peaks import PEAK, PeakArray
 
 log = logging.getLogger("peakrt")
@@ -50,16 +49,11 @@ def host_plan(
     samples_per_bin: int,
 ) -> tuple[tuple[int, ...], dict[str, Any]]:
     """The plan of peakfinder8 as arrays, and the frame's shape; see :class:`peakrt.classical.Peakfinder8`."""
-    rho = np.asarray(radius, np.float32)
-    rho = np.ascontiguousarray(rho[None] if rho.ndim == 2 else rho)
-    rectangles = whole_panels(rho.shape) if asics is None else np.asarray(asics, np.int32)
-    check_asics(rectangles, rho.shape)
-    rectangles = np.ascontiguousarray(rectangles, np.int32)
-    plan = _native.Plan(as_mask(mask, rho.shape), rho, rectangles, samples_per_bin).arrays()
-    owner = np.full(rho.shape, len(rectangles), np.uint16)
+    shape, rectangles, plan = radial_plan(mask, radius, asics, samples_per_bin)
+    owner = np.full(shape, len(rectangles), np.uint16)
     for number, (panel, min_ss, end_ss, min_fs, end_fs) in enumerate(rectangles):
         owner[panel, min_ss:end_ss, min_fs:end_fs] = number
-    return rho.shape, {**plan, "asics": rectangles, "asic_of": owner}
+    return shape, {**plan.arrays(), "asics": rectangles, "asic_of": owner}
 
 
 def pack_batch(
@@ -183,10 +177,9 @@ class CudaPeakfinder8:
         peak_capacity: int | None = None,
     ) -> None:
         cupy = check_gpu()
-        if not 1 <= min_pixels <= max_pixels <= MAX_GROUP:
-            raise ValueError(
-                f"min_pixels {min_pixels}, max_pixels {max_pixels}: on a GPU 1 <= min <= max <= {MAX_GROUP}"
-            )
+        check_options(min_pixels, max_pixels, background_radius, samples_per_bin)
+        if max_pixels > MAX_GROUP:
+            raise ValueError(f"max_pixels is {max_pixels}, on a GPU it should be at most {MAX_GROUP}")
         self.dtype = np.dtype(dtype)
         if self.dtype.str[1:] not in DEVICE_TYPES:
             raise ValueError(f"dtype is {self.dtype}, on a GPU it should be one of {', '.join(DEVICE_TYPES)}")

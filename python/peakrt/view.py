@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from peakrt_geometry import Detector
+from peakrt_geometry.panels import HC_EV_M
 
 from .event import Event
 from .peaks import PeakArray
@@ -97,7 +98,7 @@ def _draw_rings(axes: Axes, detector: Detector, event: Event, extent: tuple[floa
     if not length or not energy:
         return
     offset = float(np.median([panel.corner_m[2] for panel in detector.panels]))
-    wavelength_A = 12398.4198 / energy
+    wavelength_A = HC_EV_M / energy * 1e10
     angle = np.linspace(0, 2 * np.pi, 361)
     reach = max(abs(v) for v in extent)
     for d in RINGS_A:

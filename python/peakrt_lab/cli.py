@@ -18,7 +18,7 @@ from peakrt.config import FINDERS, HitConfig
 from peakrt.finder import PeakFinder
 from peakrt.sources import open_source
 
-from .compare import PeakSets, compare, cxi_sets, slab_peaks, stream_sets, truth_sets
+from .compare import PeakSets, compare, cxi_sets, finder_sets, stream_sets, truth_sets
 from .evaluate import IndexingResult, read_result, run_indexamajig
 from .simulate import RESPONSES, Response, Scene, Simulator
 from .truth import Truth, write_run
@@ -150,9 +150,7 @@ def _peak_sets(text: str, parsed: argparse.Namespace) -> PeakSets:
         return truth_sets(path, detector)
     if kind in FINDERS:
         source = open_source([path], detector)
-        finder = PeakFinder(FINDERS[kind](), geometry=source.detector)
-        events = enumerate(source.events())
-        return {n: slab_peaks(finder(e.frame, e.mask), e.frame.shape[1]) for n, e in events}
+        return finder_sets(source.events(), PeakFinder(FINDERS[kind](), geometry=source.detector))
     if path.endswith(".stream") or kind == "predictions":
         return stream_sets(path, detector, predictions=kind == "predictions")
     return cxi_sets(path)

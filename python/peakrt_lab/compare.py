@@ -6,7 +6,7 @@ into small ones (connected components of a KD-tree's pairs), each solved exactly
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +18,8 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from peakrt.event import Event
-from peakrt.peaks import PeakArray
+from peakrt.finder import PeakFinder
+from peakrt.peaks import PeakArray, slab_ss
 from peakrt.reader import SlabPeaks, read_cxi_peaks
 from peakrt_geometry import Detector
 
@@ -163,8 +164,9 @@ def compare(
 
 def slab_peaks(peaks: PeakArray, n_ss: int) -> SlabPeaks:
     """PEAK array to slab positions."""
-    ss = peaks["panel"] * float(n_ss) + peaks["ss"].astype(float)
-    return SlabPeaks(ss, peaks["fs"].astype(float), peaks["intensity"].astype(float), peaks["snr"].astype(float))
+    return SlabPeaks(
+        slab_ss(peaks, n_ss), peaks["fs"].astype(float), peaks["intensity"].astype(float), peaks["snr"].astype(float)
+    )
 
 
 def truth_sets(path: str | Path, detector: Detector) -> PeakSets:
@@ -232,10 +234,6 @@ def _stream_slab(ss: Floats, panels: list[str], detector: Detector | None) -> Fl
     return ss + np.array([plane[name] for name in panels], float) * detector.shape[1]
 
 
-Finder = Callable[[Event], PeakArray]
-
-
-def finder_sets(events: Mapping[int, Event] | list[Event], find: Finder) -> PeakSets:
-    """Peaks that a finder gives for events."""
-    items = events.items() if isinstance(events, Mapping) else enumerate(events)
-    return {number: slab_peaks(find(event), event.frame.shape[1]) for number, event in items}
+def finder_sets(events: Iterable[Event], finder: PeakFinder) -> PeakSets:
+    """Peaks that a finder gives for events, numbered as they come."""
+    return {n: slab_peaks(finder(e.frame, e.mask), e.frame.shape[1]) for n, e in enumerate(events)}
