@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from peakrt import PEAK, Peakfinder8, _native
+from peakrt import PEAK, Peakfinder8, Peakfinder8Config, _native
 from peakrt import engine_cuda as cuda
 
 from .conftest import crowded_frame
@@ -171,7 +171,7 @@ def test_auto_goes_to_the_cpu_and_says_so_once(
         assert len(finder.find(frames)) == 3
     assert sum("using the CPU" in record.message for record in caplog.records) == 1
     with pytest.raises(RuntimeError, match="pip install|without CUDA kernels"):
-        PeakFinder(geometry=small_detector, engine="cuda").find(frames)
+        PeakFinder(Peakfinder8Config(), geometry=small_detector, engine="cuda").find(frames)
     with pytest.raises(ValueError, match="engine is 'tpu'"):
         PeakFinder(geometry=small_detector, engine="tpu")
 

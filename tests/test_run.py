@@ -252,7 +252,7 @@ def test_resume_refuses_another_run(run_file: Path, tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
     assert process.returncode == 130
-    other = find(run_file, tmp_path / "out.cxi", "--resume", "--min-snr", 9)
+    other = find(run_file, tmp_path / "out.cxi", "--resume", "--min-score", 0.9)
     assert other.returncode == 1
     assert "other inputs or options" in other.stderr
     assert (tmp_path / "out.cxi.inprogress").exists()
@@ -290,7 +290,10 @@ def refused(done: subprocess.CompletedProcess[str], folder: Path, message: str) 
         (("find", "RUN", "-g", "rayonix_mx170", "-o", "out.cxi"), "needs 1920 x 1920"),
         (("find", "RUN", "-g", "GEOM", "-o", "nosuch/out.cxi"), "folder nosuch does not exist"),
         (("find", "RUN", "-g", "GEOM", "-o", "out.cxi", "--finder", "v3r3", "--min-pixels", "3"), "not an option of v3r3"),
-        (("find", "RUN", "-g", "GEOM", "-o", "out.cxi", "--min-pixels", "0"), "min_pixels 0"),
+        (("find", "RUN", "-g", "GEOM", "-o", "out.cxi", "--finder", "peakfinder8", "--min-pixels", "0"), "min_pixels 0"),
+        (("find", "RUN", "-g", "GEOM", "-o", "out.cxi", "--min-score", "7"), "min_score is 7"),
+        (("find", "RUN", "-g", "GEOM", "-o", "out.cxi", "--min-snr", "7"), "not an option of network"),
+        (("find", "RUN", "-g", "GEOM", "-o", "out.cxi", "--model", "none.onnx"), "none.onnx does not exist"),
         (("find", "RUN", "-g", "GEOM", "-o", "out.cxi", "-j", "0"), "threads is 0"),
         (("find", "RUN", "-g", "GEOM", "-o", "out.cxi", "--images", "jpeg"), "images is 'jpeg'"),
         (("find", "RUN", "-g", "GEOM", "-o", "out.cxi", "--mask", "nosuch.h5:/m"), "mask nosuch.h5 does not exist"),
@@ -450,7 +453,7 @@ def test_finder_api(run_file: Path) -> None:
     for peaks, frame in zip(table, frames, strict=True):
         np.testing.assert_array_equal(peaks["intensity"], finder(frame)["intensity"])
     with pytest.raises(ValueError, match="needs a geometry"):
-        PeakFinder()
+        PeakFinder(Peakfinder8Config())
     with pytest.raises(ValueError, match="mask has shape"):
         PeakFinder(geometry=source.detector, mask=np.ones((3, 3)))
 

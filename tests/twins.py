@@ -211,3 +211,105 @@ def four_connected(inside: np.ndarray, seed: tuple[int, int]) -> list[tuple[int,
                 seen.add(at)
                 stack.append(at)
     return group
+
+
+# The proposer
+
+
+def _samples(bins: np.ndarray, mask: np.ndarray, number: int) -> np.ndarray:
+    """Pixels of a bin that the statistics look at: 128, evenly along its raster order."""
+    pixels = np.flatnonzero((bins.ravel() == number) & mask.ravel())
+    keep = min(len(pixels), 128)
+    return pixels[[(2 * k + 1) * len(pixels) // (2 * keep) for k in range(keep)]] if keep else pixels
+
+
+def sigma_units(
+    frame: np.ndarray, mask: np.ndarray, bins: np.ndarray, gain: float, *, radial: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """z, the noise in photons squared, and which pixels count."""
+    n = int(np.ceil(bins.max())) + 1
+    whole = np.rint(bins).astype(int)
+    values = [frame.ravel()[_samples(whole, mask, b)].astype(F) for b in range(n)]
+    low, high = np.full(n, -1e30), np.full(n, 1e30)
+    for _ in range(5):
+        kept = [v[(v >= low[b]) & (v <= high[b])].astype(float) for b, v in enumerate(values)]
+        mean, sigma = np.zeros(n), np.full(n, np.nan)
+        for b in range(n):
+            reach = 1 if radial else 0
+            while radial and reach < 12 and sum(map(len, kept[max(0, b - reach) : b + reach + 1])) < 500:
+                reach += 1
+            pool = np.concatenate(kept[max(0, b - reach) : b + reach + 1])
+            if len(pool) >= 12:
+                mean[b], sigma[b] = pool.mean(), pool.std()
+        low, high = mean - 4 * sigma, mean + np.maximum(4 * sigma, 3 * gain)
+        low[np.isnan(sigma)], high[np.isnan(sigma)] = 1e30, -1e30
+    trusted = np.maximum(sigma, 0.1 * gain)
+    with np.errstate(invalid="ignore"):
+        z = (frame.astype(float) - mean[whole]) / trusted[whole]
+    good = mask & np.isfinite(z) & (np.abs(z) < 1e9)
+    return np.where(good, z, 0), np.where(np.isnan(trusted), 1, (trusted / gain) ** 2)[whole], good
+
+
+def local_mean(z: np.ndarray, good: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Mean of z, clipped at 4, over 3 x 3 tiles of 8 x 8 pixels of one ASIC."""
+    n_ss, n_fs = -(-z.shape[0] // 8), -(-z.shape[1] // 8)
+    total, count = np.zeros((n_ss + 2, n_fs + 2)), np.zeros((n_ss + 2, n_fs + 2))
+    for r in range(n_ss):
+        for c in range(n_fs):
+            tile = np.s_[8 * r : 8 * r + 8, 8 * c : 8 * c + 8]
+            total[r + 1, c + 1] = np.clip(z[tile], -4, 4)[good[tile]].sum()
+            count[r + 1, c + 1] = mask[tile].sum()
+    out = np.zeros(z.shape)
+    for r in range(n_ss):
+        for c in range(n_fs):
+            n = count[r : r + 3, c : c + 3].sum()
+            out[8 * r : 8 * r + 8, 8 * c : 8 * c + 8] = total[r : r + 3, c : c + 3].sum() / n if n > 9 else 0
+    return out
+
+
+def deviance(u: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Signed root of the Poisson deviance of u photons above b."""
+    b = np.maximum(b, 1e-3)
+    n = np.maximum(u + b, 0)
+    d = np.where(n > 0, n * np.log(np.maximum(n, 1e-30) / b), 0) - u
+    return np.where(u > 0, 1, -1) * np.sqrt(np.maximum(2 * d, 0))
+
+
+def box_sum(z: np.ndarray, reach: int) -> np.ndarray:
+    """Sum over a square around each pixel; 0 beyond the edges."""
+    padded = np.pad(z, reach)
+    around = range(2 * reach + 1)
+    return sum(padded[i : i + z.shape[0], j : j + z.shape[1]] for i in around for j in around)
+
+
+def snr(u: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """u photons above b over their noise."""
+    return np.maximum(u, 0) / np.sqrt(np.maximum(u, 0) + b + 0.5)
+
+
+def propose(
+    frame: np.ndarray, mask: np.ndarray, bins: np.ndarray, gain: float, noise: tuple[float, float], *, radial: bool
+) -> tuple[dict[tuple[int, int], float], np.ndarray]:
+    """Candidates of one ASIC, each with the margin of the closest decision about it; and z above the local mean.
+
+    Places that only just fail are there with a margin below 0.
+    """
+    z, photons, good = sigma_units(frame, mask, bins, gain, radial=radial)
+    z = np.where(good, z - local_mean(z, good, mask), 0)
+    s3, s5 = box_sum(z, 1) / 3, box_sum(z, 2) / 5
+    merit = s3 + 0.5 * z + 0.5 * s5
+    around = np.pad(merit, 1, constant_values=-np.inf)
+    highest = np.max(
+        [around[1 + i : 1 + i + z.shape[0], 1 + j : 1 + j + z.shape[1]] for i in (-1, 0, 1) for j in (-1, 0, 1) if i or j], 0
+    )  # fmt: skip
+    root = np.sqrt(photons)
+    tests = [
+        np.minimum(s3 - 3.5 * noise[0], deviance(3 * s3 * root, 9 * photons) - 3.5 * noise[0]),
+        np.minimum(z - 4.5, deviance(z * root, photons) - 4.5),
+        np.minimum(s5 - 4 * noise[1], deviance(5 * s5 * root, 25 * photons) - 4 * noise[1]),
+    ]
+    u = np.maximum(np.maximum(s3, z), 1.4 * s5) * 3 * root
+    bright = np.maximum(snr(u, 9 * photons), snr(z * root, photons)) - 1.5
+    margin = np.minimum.reduce([np.max(tests, 0), bright, merit - highest])
+    margin[~mask | (photons == 1) & ~good] = -np.inf
+    return {(int(i), int(j)): float(margin[i, j]) for i, j in np.argwhere(margin > -0.02)}, z

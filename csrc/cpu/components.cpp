@@ -111,6 +111,7 @@ void measure(Shape shape, Dtype dtype, const void* frame, const std::int32_t* la
     peak.noise = std::sqrt(s.variance / float(peak.npix));
     peak.snr = s.variance > 0 ? peak.intensity / std::sqrt(s.variance) : 0;
     peak.score = score ? s.score : NAN;
+    peak.err_ss = peak.err_fs = NAN;
   }
 }
 

@@ -316,7 +316,12 @@ void extrema(Dtype dtype, const void* panel, const std::uint8_t* mask, int n_ss,
 
 }  // namespace
 
+// In simd_propose.cpp.
+void collect(const RadialPlan&, Dtype, const void*, float*);
+void clip_sums(const RadialPlan&, const float*, const float*, const float*, float*, float*, float*);
+void sweep(const ProposePlan&, int, Dtype, const void*, ProposeWorkspace&);
+
 extern const SimdKernels kernels;
-const SimdKernels kernels = {radial, above, extrema};
+const SimdKernels kernels = {radial, above, extrema, collect, clip_sums, sweep};
 
 }  // namespace peakrt::PEAKRT_ISA

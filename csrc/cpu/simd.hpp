@@ -5,6 +5,7 @@
 
 #include "peakrt/dtype.hpp"
 #include "peakrt/peakfinder8.hpp"
+#include "peakrt/propose.hpp"
 
 namespace peakrt {
 
@@ -24,7 +25,18 @@ struct SimdKernels {
   // Marks the extrema of one panel within +-rank, as psana's v3r3 defines them.
   void (*extrema)(Dtype dtype, const void* panel, const std::uint8_t* mask, int n_ss, int n_fs, int rank,
                   std::uint8_t* bits);
+  // The sampled pixels of every bin, as plan.order lists them; NaN where it has none.
+  void (*collect)(const RadialPlan& plan, Dtype dtype, const void* frame, float* values);
+  // Count, sum and sum of squares of each bin's values in [low, high].
+  void (*clip_sums)(const RadialPlan& plan, const float* values, const float* low, const float* high, float* count,
+                    float* sum, float* squares);
+  // Appends the local maxima of one ASIC that pass the Gaussian thresholds to workspace.candidates.
+  void (*sweep)(const ProposePlan& plan, int asic, Dtype dtype, const void* frame, ProposeWorkspace& workspace);
 };
+
+// Rows that a sweep holds at a time, each with a margin on both sides.
+constexpr int kSweepRows = 68, kSweepMargin = 16, kSweepFlags = 4;
+inline std::size_t sweep_floats(int widest) { return std::size_t(kSweepRows) * (widest + 2 * kSweepMargin); }
 
 namespace plain {
 extern const SimdKernels kernels;

@@ -193,7 +193,7 @@ class PanelSearch {
       peak.var_fs = float(std::max(0., sum_fs2 / sum - m_fs * m_fs));
       peak.cov = float(sum_ssfs / sum - (m_ss - ss) * (m_fs - fs));
     }
-    peak.score = NAN;
+    peak.score = peak.err_ss = peak.err_fs = NAN;
     peaks_->push_back(peak);
   }
 

@@ -13,7 +13,7 @@ cdef extern from "peakrt/peak.hpp" namespace "peakrt" nogil:
         int32_t panel
         float ss, fs, intensity, max, background, noise, snr
         int32_t npix, top_ss, top_fs, min_ss, max_ss, min_fs, max_fs
-        float var_ss, var_fs, cov, score
+        float var_ss, var_fs, cov, score, err_ss, err_fs
     cdef struct Asic:
         int32_t panel, min_ss, end_ss, min_fs, end_fs
     cdef struct Shape:
@@ -53,6 +53,38 @@ cdef extern from "peakrt/device_twin.hpp" namespace "peakrt" nogil:
         pass
     void c_device_twin "peakrt::device_twin"(const DeviceBatch&, Dtype, const void*) except +
 
+cdef extern from "peakrt/propose.hpp" namespace "peakrt" nogil:
+    cdef struct Candidate:
+        int32_t asic, panel, ss, fs
+        float z, s3, s5, local
+    cdef cppclass ProposePlan:
+        RadialPlan bins
+        int64_t good_pixels
+        ProposePlan(Shape, const uint8_t*, const float*, vector[Asic], bool) except +
+    cdef cppclass ProposeWorkspace:
+        vector[Candidate] candidates
+        vector[float] mean, inverse, photons
+        float noise3, noise5
+        int64_t dropped
+        ProposeWorkspace(const ProposePlan&) except +
+    void c_propose "peakrt::propose"(
+        const ProposePlan&, float, Dtype, const void*, ProposeWorkspace&) except +
+
+cdef extern from "peakrt/judge.hpp" namespace "peakrt" nogil:
+    const int kFeatures
+    void c_describe "peakrt::describe"(
+        const ProposePlan&, Dtype, const void*, const ProposeWorkspace&, float*) except +
+    void c_measure_peaks "peakrt::measure_peaks"(
+        const ProposePlan&, float, Dtype, const void*, const ProposeWorkspace&, const float*, float,
+        vector[Peak]*) except +
+
+cdef extern from *:
+    """
+    #define PEAKRT_NAME(name) #name " "
+    static const char* peakrt_feature_names = PEAKRT_FEATURES(PEAKRT_NAME) "";
+    """
+    const char* peakrt_feature_names
+
 cdef extern from "peakrt/v3r3.hpp" namespace "peakrt" nogil:
     cdef struct V3r3Options:
         int rank
@@ -89,7 +121,8 @@ PEAK_OFFSETS = {
     "max_ss": <char*>&_probe.max_ss - <char*>&_probe, "min_fs": <char*>&_probe.min_fs - <char*>&_probe,
     "max_fs": <char*>&_probe.max_fs - <char*>&_probe, "var_ss": <char*>&_probe.var_ss - <char*>&_probe,
     "var_fs": <char*>&_probe.var_fs - <char*>&_probe, "cov": <char*>&_probe.cov - <char*>&_probe,
-    "score": <char*>&_probe.score - <char*>&_probe,
+    "score": <char*>&_probe.score - <char*>&_probe, "err_ss": <char*>&_probe.err_ss - <char*>&_probe,
+    "err_fs": <char*>&_probe.err_fs - <char*>&_probe,
 }
 PEAK_SIZE = sizeof(Peak)
 SPOT_SIZE = sizeof(Spot)
@@ -113,8 +146,20 @@ cdef Dtype _dtype(frame) except *:
 
 cdef Shape _shape(frame):
     cdef Shape shape
-    shape.panel, shape.ss, shape.fs = frame.shape
+    shape.panel = <int32_t>frame.shape[0]
+    shape.ss = <int32_t>frame.shape[1]
+    shape.fs = <int32_t>frame.shape[2]
     return shape
+
+
+cdef vector[Asic] _asics(const int32_t[:, ::1] asics):
+    cdef vector[Asic] rows
+    cdef Asic row
+    cdef Py_ssize_t i
+    for i in range(asics.shape[0]):
+        row.panel, row.min_ss, row.end_ss, row.min_fs, row.end_fs = asics[i]
+        rows.push_back(row)
+    return rows
 
 
 cdef object _to_array(const vector[Peak]& peaks, dtype):
@@ -148,16 +193,8 @@ cdef class Plan:
 
     def __cinit__(self, const uint8_t[:, :, ::1] mask, const float[:, :, ::1] radius,
                   const int32_t[:, ::1] asics, int samples_per_bin):
-        cdef vector[Asic] rows
-        cdef Asic row
-        cdef Py_ssize_t i
-        cdef Shape shape
-        shape.panel = <int32_t>mask.shape[0]
-        shape.ss = <int32_t>mask.shape[1]
-        shape.fs = <int32_t>mask.shape[2]
-        for i in range(asics.shape[0]):
-            row.panel, row.min_ss, row.end_ss, row.min_fs, row.end_fs = asics[i]
-            rows.push_back(row)
+        cdef vector[Asic] rows = _asics(asics)
+        cdef Shape shape = _shape(mask)
         self.plan = new RadialPlan(shape, &mask[0, 0, 0], &radius[0, 0, 0], rows, samples_per_bin)
 
     def __dealloc__(self):
@@ -204,6 +241,89 @@ cdef class Workspace:
         with nogil:
             c_peakfinder8(dereference(self.plan.plan), self.options, kind, data, dereference(self.workspace))
         return _to_array(self.workspace.peaks, dtype)
+
+
+FEATURES = tuple(peakrt_feature_names.decode().split())
+
+
+cdef class ProposerPlan:
+    """ProposePlan: shared by the proposers of all threads."""
+    cdef ProposePlan* plan
+
+    def __cinit__(self, const uint8_t[:, :, ::1] mask, const float[:, :, ::1] bins, const int32_t[:, ::1] asics,
+                  bint radial):
+        cdef vector[Asic] rows = _asics(asics)
+        cdef Shape shape = _shape(mask)
+        self.plan = new ProposePlan(shape, &mask[0, 0, 0], &bins[0, 0, 0], rows, radial)
+
+    def __dealloc__(self):
+        del self.plan
+
+    @property
+    def n_bins(self):
+        return self.plan.bins.n_bins
+
+    @property
+    def good_pixels(self):
+        return self.plan.good_pixels
+
+
+cdef class Proposer:
+    """ProposeWorkspace of one thread: candidates of a frame, what a judge sees of them, and the peaks of its scores."""
+    cdef ProposeWorkspace* workspace
+    cdef ProposerPlan plan
+
+    def __cinit__(self, ProposerPlan plan):
+        self.plan = plan
+        self.workspace = new ProposeWorkspace(dereference(plan.plan))
+
+    def __dealloc__(self):
+        del self.workspace
+
+    def propose(self, frame, float gain):
+        cdef const void* data = _address(frame)
+        cdef Dtype kind = _dtype(frame)
+        with nogil:
+            c_propose(dereference(self.plan.plan), gain, kind, data, dereference(self.workspace))
+        return self.workspace.candidates.size()
+
+    def candidates(self, dtype):
+        cdef size_t n = self.workspace.candidates.size()
+        out = np.empty(n, dtype)
+        cdef size_t address = out.__array_interface__["data"][0]
+        if n:
+            memcpy(<void*>address, self.workspace.candidates.data(), n * sizeof(Candidate))
+        return out
+
+    def describe(self, frame):
+        cdef const void* data = _address(frame)
+        cdef Dtype kind = _dtype(frame)
+        cdef size_t n = self.workspace.candidates.size()
+        numbers = np.empty((n, kFeatures), np.float32)
+        cdef size_t to_numbers = numbers.__array_interface__["data"][0]
+        with nogil:
+            c_describe(dereference(self.plan.plan), kind, data, dereference(self.workspace), <float*>to_numbers)
+        return numbers
+
+    def measure(self, frame, float gain, const float[::1] scores, float min_score, dtype):
+        cdef vector[Peak] peaks
+        cdef const void* data = _address(frame)
+        cdef Dtype kind = _dtype(frame)
+        cdef const float* score = &scores[0] if scores.shape[0] else NULL
+        with nogil:
+            c_measure_peaks(dereference(self.plan.plan), gain, kind, data, dereference(self.workspace), score,
+                            min_score, &peaks)
+        return _to_array(peaks, dtype)
+
+    def tables(self):
+        """Background, 1 / sigma and sigma^2 in photons by bin (the last one: masked), and the noise of S3 and S5."""
+        cdef ProposeWorkspace* ws = self.workspace
+        return {
+            "mean": _copy(ws.mean.data(), ws.mean.size(), np.float32),
+            "inverse": _copy(ws.inverse.data(), ws.inverse.size(), np.float32),
+            "photons": _copy(ws.photons.data(), ws.photons.size(), np.float32),
+            "noise3": ws.noise3, "noise5": ws.noise5, "dropped": ws.dropped,
+        }
 
 
 def v3r3(frame, const uint8_t[:, :, ::1] mask, dtype, int rank, float r0, float dr, float nsigm, float npix_min,

@@ -130,8 +130,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_finder(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--engine", choices=("cpu", "cuda", "auto"), default="cpu", help="where peakfinder8 runs [cpu]")
-    parser.add_argument("--finder", choices=sorted(FINDERS), default="peakfinder8", help="[peakfinder8]")
+    parser.add_argument("--engine", choices=("cpu", "cuda", "auto"), default="cpu", help="where the finder runs [cpu]")
+    parser.add_argument("--finder", choices=sorted(FINDERS), default="network", help="[network]")
     parser.add_argument(
         "--mask", metavar="FILE[:PATH]", help="HDF5 or .npy mask, nonzero = good, on top of the geometry's"
     )
@@ -147,7 +147,9 @@ def take_finder(parsed: argparse.Namespace, detector: Detector) -> PeakFinder:
     for other in FINDERS.values():
         for item in fields(other):
             if item.name not in names and getattr(parsed, item.name) is not None:
-                raise ValueError(f"--{item.name.replace('_', '-')} is not an option of {parsed.finder}")
+                raise ValueError(
+                    f"--{item.name.replace('_', '-')} is not an option of {parsed.finder}, the finder chosen (--finder)"
+                )
     mask = None if parsed.mask is None else read_mask(parsed.mask)
     return PeakFinder(take_config(config, parsed), geometry=detector, mask=mask, engine=parsed.engine)
 

@@ -25,6 +25,8 @@ CAMERA_LENGTH = "/LCLS/detector_1/EncoderValue"
 PHOTON_ENERGY = "/LCLS/photon_energy_eV"
 PROVENANCE = "/peakrt"
 PROGRESS = "/peakrt/events_done"
+GAIN = "/peakrt/gain"
+BAD_PIXELS = "/peakrt/bad_pixels"
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,12 @@ PEAK_COLUMNS = (
     PeakColumn(f"{RESULT}/peakNPixels", np.float32, lambda p, n: p["npix"], "pixels"),
     PeakColumn(f"{RESULT}/peakSNR", np.float32, lambda p, n: p["snr"], "signal over noise"),
     PeakColumn(f"{RESULT}/peakBackground", np.float32, lambda p, n: p["background"], "background, ADU a pixel"),
+    PeakColumn(
+        f"{RESULT}/peakXPosErr", np.float32, lambda p, n: p["err_fs"], "standard error of fs; NaN for classical finders"
+    ),
+    PeakColumn(
+        f"{RESULT}/peakYPosErr", np.float32, lambda p, n: p["err_ss"], "standard error of ss; NaN for classical finders"
+    ),
     PeakColumn(f"{RESULT}/peakScore", np.float32, lambda p, n: p["score"], "probability; NaN for classical finders"),
 )
 

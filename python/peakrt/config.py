@@ -12,6 +12,18 @@ def option(default: Any, text: str) -> Any:
 
 
 @dataclass(frozen=True)
+class NetworkConfig:
+    """Options of the network. There is nothing to tune: a score is the probability that a candidate is a peak."""
+
+    min_score: float | None = option(
+        None, "least probability of a peak; otherwise the model's own, the same everywhere"
+    )
+    gain: float | None = option(None, "ADU a photon; otherwise the geometry's, or estimated from the frames")
+    model: str = option("default", "model file, or the name of a shipped one")
+    bad_pixels: str = option("learn", "pixels that stay bright over frames: learn to leave them out, or keep them")
+
+
+@dataclass(frozen=True)
 class Peakfinder8Config:
     """Options of peakfinder8. The defaults find the hits of counting and integrating detectors alike."""
 
@@ -58,5 +70,5 @@ class OutputConfig:
     flush_s: float = option(5.0, "seconds between flushes: what was flushed survives a crash")
 
 
-FINDERS = {"peakfinder8": Peakfinder8Config, "v3r3": V3r3Config}
-FinderConfig = Peakfinder8Config | V3r3Config
+FINDERS = {"network": NetworkConfig, "peakfinder8": Peakfinder8Config, "v3r3": V3r3Config}
+FinderConfig = NetworkConfig | Peakfinder8Config | V3r3Config

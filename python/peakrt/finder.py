@@ -14,7 +14,9 @@ import numpy.typing as npt
 from peakrt_geometry import Detector
 
 from .classical import Peakfinder8, as_frame, v3r3
-from .config import FinderConfig, Peakfinder8Config, V3r3Config
+from .config import FinderConfig, NetworkConfig, Peakfinder8Config, V3r3Config
+from .model import Model, load_model
+from .network import DetectorLore, Engine, NetworkFinder
 from .peaks import PeakArray, PeakTable
 
 log = logging.getLogger("peakrt")
@@ -23,12 +25,13 @@ log = logging.getLogger("peakrt")
 class PeakFinder:
     """Finds the peaks of frames: ``finder(frame)`` one event's PEAK array, ``finder.find(frames)`` a PeakTable.
 
-    config : Peakfinder8Config or V3r3Config; its type chooses the method
-    geometry : Detector; peakfinder8 needs it, and both take its bad regions
+    config : NetworkConfig (the default), Peakfinder8Config or V3r3Config; its type chooses the method
+    geometry : Detector; peakfinder8 needs it, the network is better with it, and all take its bad regions
     mask : (panel, ss, fs), True = good, on top of the geometry's
     engine : "cpu"; "cuda", which takes frames in batches in find and map, and needs peakfinder8; or "auto", which
         takes the GPU where there is one and logs its choice once. Both give the same peaks.
-    Raises ValueError for a missing geometry, a frame of another shape, or a panel without a good pixel.
+    The network learns bad pixels, and where nobody says it the gain, from the frames it meets: see bad_pixels, gain
+    and reset(). Raises ValueError for a missing geometry, a frame of another shape, or a panel without a good pixel.
     """
 
     def __init__(
@@ -42,14 +45,54 @@ class PeakFinder:
         if engine not in ("cpu", "cuda", "auto"):
             raise ValueError(f"engine is {engine!r}, it should be cpu, cuda or auto")
         self.engine = engine
-        self.config = config or Peakfinder8Config()
+        self.config = config or NetworkConfig()
         self.geometry = geometry
         if geometry is None and isinstance(self.config, Peakfinder8Config):
             raise ValueError("peakfinder8 needs a geometry for its radial statistics")
         self._static = self._static_mask(mask)
         self._event_mask: npt.NDArray[np.bool_] | None = None
         self._mask: npt.NDArray[np.bool_] | None = None
-        self._radial: Peakfinder8 | None = None
+        self._method: NetworkFinder | Peakfinder8 | _V3r3 | None = None
+        self._model: Model | None = None
+        self._judge: Engine | None = None
+        if isinstance(self.config, NetworkConfig):
+            self._open_network(self.config)
+        self.reset()
+
+    def _open_network(self, config: NetworkConfig) -> None:
+        from .engine_onnx import OnnxEngine
+
+        if config.min_score is not None and not 0 < config.min_score <= 1:
+            raise ValueError(f"min_score is {config.min_score}, a probability above 0 and at most 1")
+        if config.gain is not None and not config.gain > 0:
+            raise ValueError(f"gain is {config.gain} ADU a photon, it should be above 0")
+        if config.bad_pixels not in ("learn", "keep"):
+            raise ValueError(f"bad_pixels is {config.bad_pixels!r}, it should be learn or keep")
+        self._model = load_model(config.model)
+        self._judge = OnnxEngine(self._model)
+
+    def reset(self) -> None:
+        """Forget what was learned of the detector: bad pixels, and the gain where it was estimated."""
+        known = getattr(self.config, "gain", None)
+        if known is None and self.geometry is not None:
+            known = self.geometry.photon_gain
+        self._lore = DetectorLore(known)
+        self._method = None
+
+    @property
+    def gain(self) -> float | None:
+        """ADU a photon: given, the geometry's or, once a frame has told it, estimated."""
+        return self._lore.gain
+
+    @property
+    def bad_pixels(self) -> npt.NDArray[np.bool_] | None:
+        """Pixels that the network has learned to leave out: (panel, ss, fs); None before the first frame."""
+        return None if self._lore.bad is None else self._lore.bad.bad
+
+    @property
+    def model(self) -> Model | None:
+        """The network's model file; None for classical finders."""
+        return self._model
 
     def _static_mask(self, mask: npt.ArrayLike | None) -> npt.NDArray[np.bool_] | None:
         given = None if mask is None else np.asarray(mask) != 0
@@ -64,9 +107,9 @@ class PeakFinder:
 
     def clone(self) -> PeakFinder:
         """A finder of the same kind for another thread."""
-        twin = PeakFinder(self.config, geometry=self.geometry)
-        twin._static, twin._mask, twin._event_mask = self._static, self._mask, self._event_mask
-        twin._radial = None if self._radial is None else self._radial.clone()
+        twin = object.__new__(PeakFinder)
+        twin.__dict__.update(self.__dict__)
+        twin._method = None if self._method is None else self._method.clone()
         return twin
 
     def mask_for(self, event_mask: npt.NDArray[np.bool_] | None, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
@@ -78,7 +121,7 @@ class PeakFinder:
             raise ValueError(f"frame has shape {shape}, the geometry or mask needs {good.shape}")
         good = good if event_mask is None else good & event_mask
         self._check_panels(good)
-        self._mask, self._event_mask, self._radial = good, event_mask, None
+        self._mask, self._event_mask, self._method = good, event_mask, None
         return good
 
     def _check_panels(self, good: npt.NDArray[np.bool_]) -> None:
@@ -101,11 +144,23 @@ class PeakFinder:
         """
         array = as_frame(frame)
         good = self.mask_for(mask, array.shape)
-        peaks = (
-            self._peakfinder8(array, good) if isinstance(self.config, Peakfinder8Config) else self._v3r3(array, good)
-        )
+        if self._method is None:
+            self._method = self._make_method(good)
+        peaks = self._method(array)
         self._check_numbers(array, peaks, good)
         return peaks
+
+    def _make_method(self, good: npt.NDArray[np.bool_]) -> NetworkFinder | Peakfinder8 | _V3r3:
+        if isinstance(self.config, NetworkConfig):
+            assert self._model is not None
+            assert self._judge is not None
+            return NetworkFinder(
+                good, self.geometry, self.config, model=self._model, engine=self._judge, lore=self._lore
+            )
+        if isinstance(self.config, V3r3Config):
+            return _V3r3(good, self.config)
+        assert self.geometry is not None
+        return Peakfinder8(good, self.geometry.radius, original=False, **self._options())
 
     def _check_numbers(self, frame: npt.NDArray[Any], peaks: PeakArray, good: npt.NDArray[np.bool_]) -> None:
         if len(peaks) == 0 and frame.dtype.kind == "f" and not np.isfinite(frame[good]).any():
@@ -122,16 +177,6 @@ class PeakFinder:
             options["adc_threshold"] = 2.5 * (self.geometry.photon_gain or 0.0)
         return {**options, "asics": self.geometry.asics}
 
-    def _peakfinder8(self, frame: npt.NDArray[Any], good: npt.NDArray[np.bool_]) -> PeakArray:
-        if self._radial is None:
-            assert self.geometry is not None
-            self._radial = Peakfinder8(good, self.geometry.radius, original=False, **self._options())
-        return self._radial(frame)
-
-    def _v3r3(self, frame: npt.NDArray[Any], good: npt.NDArray[np.bool_]) -> PeakArray:
-        assert isinstance(self.config, V3r3Config)
-        return v3r3(frame, good, **asdict(self.config))
-
     def find(self, frames: Iterable[npt.ArrayLike], *, threads: int = 1) -> PeakTable:
         """Find the peaks of many frames: a PeakTable in their order."""
         return PeakTable.from_events([peaks for _, peaks in self.map(((f, None) for f in frames), threads=threads)])
@@ -142,16 +187,16 @@ class PeakFinder:
             try:
                 from .engine_cuda import check_gpu
 
-                if isinstance(self.config, V3r3Config):
-                    raise RuntimeError("v3r3 runs on the CPU only")
+                if not isinstance(self.config, Peakfinder8Config):
+                    raise RuntimeError("only peakfinder8 runs on the GPU so far")
                 check_gpu()
                 self.engine = "cuda"
                 log.info("engine auto: using the GPU")
             except RuntimeError as error:
                 self.engine = "cpu"
                 log.warning("engine auto: using the CPU (%s)", error)
-        if self.engine == "cuda" and isinstance(self.config, V3r3Config):
-            raise ValueError("v3r3 runs on the CPU only: leave engine at cpu")
+        if self.engine == "cuda" and not isinstance(self.config, Peakfinder8Config):
+            raise ValueError("only peakfinder8 runs on the GPU so far: choose it, or leave engine at cpu")
         return self.engine == "cuda"
 
     def _map_cuda(
@@ -205,6 +250,19 @@ class PeakFinder:
             for future in running:
                 yield number, future.result()
                 number += 1
+
+
+class _V3r3:
+    """v3r3 with its options and mask, in the shape of the other methods."""
+
+    def __init__(self, good: npt.NDArray[np.bool_], config: V3r3Config) -> None:
+        self._good, self._options = good, asdict(config)
+
+    def __call__(self, frame: npt.NDArray[Any]) -> PeakArray:
+        return v3r3(frame, self._good, **self._options)
+
+    def clone(self) -> _V3r3:
+        return self
 
 
 def _batches(

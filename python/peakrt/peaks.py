@@ -31,6 +31,8 @@ PEAK = np.dtype(
         ("var_fs", np.float32),
         ("cov", np.float32),
         ("score", np.float32),  # 0..1; NaN for classical finders
+        ("err_ss", np.float32),  # standard errors of the centroid; NaN for classical finders
+        ("err_fs", np.float32),
     ]
 )
 

@@ -122,6 +122,7 @@ def find_run(
             summary.finding_s += lap()
             event = pending.popleft()
             sink.append(event, peaks, start + number, finder.mask_for(event.mask, event.frame.shape))
+            writer.note(finder.gain, finder.bad_pixels)
             summary.writing_s += lap()
             summary.events += 1
             summary.hits += len(peaks) >= writer.hits.min_peaks

@@ -25,9 +25,11 @@ import numpy.typing as npt
 from peakrt_geometry import Detector, HeaderValue, MaskSource, write_geom
 
 from .columns import (
+    BAD_PIXELS,
     CAMERA_LENGTH,
     DATA,
     EVENT_COLUMNS,
+    GAIN,
     MASK,
     N_PEAKS,
     PEAK_COLUMNS,
@@ -85,6 +87,8 @@ class CxiWriter:
         self._superblock = b""
         self._powder: dict[str, npt.NDArray[Any]] = {}
         self._rows: list[tuple[Event, PeakArray, int]] = []
+        self._gain: float | None = None
+        self._bad: npt.NDArray[np.bool_] | None = None
         self.n_rows = 0
         self.n_hits = 0
         self.n_cut = 0
@@ -143,6 +147,8 @@ class CxiWriter:
                 self._powder[path] = np.zeros(slab, event.frame.dtype)
         _grow(file, SOURCE, (), np.dtype("S512"), compression="gzip")
         file.create_dataset(PROGRESS, data=np.int64(0))
+        file.create_dataset(GAIN, data=np.float64(np.nan))
+        file.create_dataset(BAD_PIXELS, (0, 2), np.int32, maxshape=(None, 2), chunks=(512, 2))
         file[PROVENANCE].attrs["run"] = self._provenance
         file.attrs["cxi_version"] = 160
 
@@ -272,6 +278,22 @@ class CxiWriter:
         dataset.resize(self.n_rows + len(values), axis=0)
         dataset[self.n_rows :] = values
 
+    def note(self, gain: float | None, bad_pixels: npt.NDArray[np.bool_] | None) -> None:
+        """Keep what a finder knows of the detector: ADU a photon, and the pixels it leaves out, (panel, ss, fs)."""
+        self._gain, self._bad = gain, bad_pixels
+
+    def _write_notes(self) -> None:
+        file = self._file
+        assert file is not None
+        if self._gain is not None:
+            file[GAIN][()] = self._gain
+        if self._bad is not None and self._bad.any():
+            panel, ss, fs = np.nonzero(self._bad)
+            now, width = np.c_[panel * self._bad.shape[1] + ss, fs].astype(np.int32), self._bad.shape[2]
+            new = now[~np.isin(now @ [width, 1], file[BAD_PIXELS][:] @ [width, 1])]
+            if len(new):
+                self._extend(BAD_PIXELS, new)
+
     def flush(self) -> None:
         """Put everything taken so far on disk, whole and readable."""
         if self._file is None:
@@ -279,6 +301,7 @@ class CxiWriter:
         self._write_rows()
         for path, powder in self._powder.items():
             self._file[path][...] = powder
+        self._write_notes()
         self._file.flush()
         self._file[PROGRESS][()] = self.events_done  # only after the rows it counts
         self._file.flush()

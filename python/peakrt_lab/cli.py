@@ -36,6 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_simulate(commands)
     _add_compare(commands)
     _add_evaluate(commands)
+    _add_train(commands)
     return parser
 
 
@@ -211,6 +212,48 @@ def _evaluate_one(path: Path, parsed: argparse.Namespace, truth: Truth | None) -
         stream = (parsed.keep or Path(scratch)) / path.with_suffix(".stream").name
         run_indexamajig(path, geometry, stream, cell=parsed.cell, processes=parsed.processes)
         return read_result(stream, **count)
+
+
+# train
+
+
+def _add_train(commands: Any) -> None:
+    parser = commands.add_parser("train", help="train a judge from nothing: pip install 'peakrt[train]'")
+    parser.add_argument("-o", "--output", required=True, type=Path, metavar="MODEL.onnx", help="a .png goes beside it")
+    parser.add_argument(
+        "--work", type=Path, required=True, metavar="FOLDER", help="of intermediate results; a second call goes on"
+    )
+    parser.add_argument("-n", "--scenes", type=int, help="training scenes [9000]")
+    parser.add_argument("--steps", type=int, help="of the network's training [10000]")
+    parser.add_argument("--seed", type=int, help="of the scenes [2026]")
+    parser.add_argument("-j", "--processes", type=int, default=os.cpu_count() or 1)
+    parser.set_defaults(run=_train)
+
+
+def _train(parsed: argparse.Namespace) -> int:
+    try:
+        import lightgbm  # noqa: F401
+        import onnx  # noqa: F401
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise RuntimeError(f"training needs {error.name}: pip install 'peakrt[train]'") from error
+    from .judge import JudgeConfig
+    from .train import TrainConfig, train_judge
+
+    if parsed.output.suffix != ".onnx" or not parsed.output.parent.is_dir():
+        raise ValueError(f"{parsed.output}: a model's name ends in .onnx, in a folder that exists")
+    judge = JudgeConfig() if parsed.steps is None else JudgeConfig(steps=parsed.steps)
+    given = {name: getattr(parsed, name) for name in ("scenes", "seed") if getattr(parsed, name) is not None}
+    config = TrainConfig(judge=judge, **given)
+    if config.scenes < 60 or judge.steps < 1:
+        raise ValueError("a training needs at least 60 scenes and one step")
+    scores = train_judge(
+        config, parsed.work, parsed.output, processes=parsed.processes, say=lambda t: print(t, flush=True)
+    )
+    for name, values in scores.items():
+        print(f"{name:6} " + ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in values.items()))
+    print(f"wrote {parsed.output}")
+    return 0
 
 
 if __name__ == "__main__":

@@ -48,11 +48,14 @@ class Response:
 
     psf : pixels, rms; psf_after : whether it acts on counted photons and correlates their noise (CCDs)
     read_noise : photons, rms; offset : ADU; gain_spread : relative, rms; photon_gain : ADU a photon where the
-    geometry says nothing; gain_modes : (photons above which, factor on the noise)
+    geometry says nothing; gain_modes : (photons above which, factor on the noise); psf_tail : share of the light in
+    a tail three times as wide, where psf_after; common_mode : photons, rms, of each panel, a third of it of each column
     """
 
     psf: float = 0.3
     psf_after: bool = False
+    psf_tail: float = 0.0
+    common_mode: float = 0.0
     read_noise: float = 0.1
     offset: float = 0.0
     gain_spread: float = 0.01
@@ -161,6 +164,8 @@ class Simulator:
         self._spots = _PanelSolver(self.detector, self.camera_length)
         rng = np.random.default_rng([self.seed, 1])
         self._hot, self._dead = self._bad_pixels(rng)
+        # From barely warm to saturated; the same in every event
+        self._hot_photons = np.exp(rng.uniform(np.log(3), np.log(1e4), len(self._hot)))
         self._crystal = (
             None if self.cell is None else make_crystal(self.cell, self.space_group, self.scene.d_min, self.seed)
         )
@@ -316,7 +321,7 @@ class Simulator:
         photons = expected
         _native.count_photons(photons, int(rng.integers(2**63)))
         self._add_zingers(rng, photons)
-        photons.flat[self._hot] += 200 + rng.poisson(50, len(self._hot))
+        photons.flat[self._hot] += rng.poisson(self._hot_photons)
         if response.psf_after:
             photons = self._blur(photons)
         counts = photons.copy() if response.gain_modes else photons
@@ -331,6 +336,12 @@ class Simulator:
             switched = np.flatnonzero(counts > above)
             noise = rng.standard_normal(len(switched)) * response.read_noise * self.gain * factor
             frame.flat[switched] += noise.astype(np.float32)
+        if response.common_mode:
+            planes, _, n_fs = frame.shape
+            noise = response.common_mode * self.gain * rng.standard_normal((planes, 1, 1))
+            frame += (noise + response.common_mode * self.gain / 3 * rng.standard_normal((planes, 1, n_fs))).astype(
+                "f4"
+            )
         frame.flat[self._dead] = response.offset
         frame[~self.detector.covered] = 0
         return frame.astype(response.dtype)
@@ -341,14 +352,14 @@ class Simulator:
             photons.flat[at : at + length] += np.float32(_draw(rng, (5.0, 500.0)))
 
     def _blur(self, photons: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        from scipy.ndimage import correlate1d
+        from scipy.ndimage import gaussian_filter
 
-        reach = int(np.ceil(3 * self.response.psf))
-        kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / self.response.psf) ** 2)
-        kernel /= kernel.sum()
-        for axis in (1, 2):
-            photons = correlate1d(photons, kernel, axis=axis, mode="nearest")
-        return photons
+        psf, tail, still = self.response.psf, self.response.psf_tail, (0.0, 1.0, 1.0)
+        blurred = gaussian_filter(photons, np.multiply(psf, still), mode="nearest", truncate=3)
+        if tail:
+            wide = gaussian_filter(blurred, np.multiply(3 * psf, still), mode="nearest", truncate=2)
+            blurred = (1 - tail) * blurred + tail * wide
+        return blurred
 
 
 def _nothing() -> tuple[npt.NDArray[np.void], npt.NDArray[np.void], npt.NDArray[np.float64]]:

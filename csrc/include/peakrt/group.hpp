@@ -151,7 +151,7 @@ PEAKRT_HD bool measure_group(const AsicView<T>& view, const Peakfinder8Options& 
   peak->noise = ring.noise;
   peak->snr = snr;
   peak->npix = n;
-  peak->score = NAN;
+  peak->score = peak->err_ss = peak->err_fs = NAN;
   describe(view, pixels, n, peak);
   return true;
 }

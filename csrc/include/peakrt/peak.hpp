@@ -21,6 +21,7 @@ struct Peak {
   std::int32_t min_ss, max_ss, min_fs, max_fs;  // extent, both ends included
   float var_ss, var_fs, cov;                    // second central moments, pixel^2
   float score;                                  // 0..1; NaN for classical finders
+  float err_ss, err_fs;                         // standard errors of the centroid; NaN for classical finders
 };
 
 // A rectangle of one panel inside which peaks are connected: an ASIC, or the whole panel.

@@ -1,0 +1,20 @@
+// Between proposer and peak table: what the judge sees of the candidates, and what its scores make of them.
+#pragma once
+#include <vector>
+
+#include "peakrt/features.hpp"
+#include "peakrt/propose.hpp"
+
+namespace peakrt {
+
+// numbers: (n, kFeatures) for the workspace's n candidates.
+void describe(const ProposePlan& plan, Dtype dtype, const void* frame, const ProposeWorkspace& workspace,
+              float* numbers);
+
+// Peaks of the candidates whose score is at least min_score and the highest within kSuppress pixels, in the
+// candidates' order. gain: ADU a photon.
+constexpr float kSuppress = 3.0f;
+void measure_peaks(const ProposePlan& plan, float gain, Dtype dtype, const void* frame,
+                   const ProposeWorkspace& workspace, const float* scores, float min_score, std::vector<Peak>* peaks);
+
+}  // namespace peakrt

@@ -1,0 +1,111 @@
+"""Propose and judge: the network's finder, and what it learns of a detector while it runs."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from peakrt_geometry import Detector
+
+from .bad_pixels import BadPixels
+from .classical import whole_panels
+from .config import NetworkConfig
+from .gain import estimate_gain
+from .model import Model
+from .peaks import PeakArray
+from .propose import Proposer
+
+log = logging.getLogger("peakrt")
+Engine = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+
+
+class DetectorLore:
+    """What is learned of a detector over frames, shared by the finders of all threads.
+
+    gain : ADU a photon, None until known; bad : pixels that stay bright, None until the first frame
+    """
+
+    def __init__(self, gain: float | None) -> None:
+        self.lock = threading.Lock()
+        self.gain = gain
+        self.bad: BadPixels | None = None
+
+    def bad_pixels(self, shape: tuple[int, ...]) -> BadPixels:
+        """The map, made for frames of a shape."""
+        with self.lock:
+            if self.bad is None or self.bad.bad.shape != shape:
+                self.bad = BadPixels(shape)
+            return self.bad
+
+
+class NetworkFinder:
+    """Finds the peaks of frames of one mask: candidates in units of sigma, judged by a network.
+
+    good : (panel, ss, fs); geometry : None takes background and noise from tiles instead of radii
+    """
+
+    def __init__(
+        self,
+        good: npt.NDArray[np.bool_],
+        geometry: Detector | None,
+        config: NetworkConfig,
+        *,
+        model: Model,
+        engine: Engine,
+        lore: DetectorLore,
+    ) -> None:
+        self._good = good
+        self._asics = whole_panels(good.shape) if geometry is None else geometry.asics
+        radius = None if geometry is None else geometry.radius
+        self._proposer = Proposer(good, radius, asics=self._asics)
+        self._config, self._engine, self._lore = config, engine, lore
+        self._threshold = model.threshold if config.min_score is None else config.min_score
+
+    def clone(self) -> NetworkFinder:
+        """A finder that shares plan, engine and lore but may run in another thread."""
+        twin = object.__new__(NetworkFinder)
+        twin.__dict__.update(self.__dict__)
+        twin._proposer = self._proposer.clone()
+        return twin
+
+    def __call__(self, frame: npt.NDArray[Any]) -> PeakArray:
+        """Find the peaks of one frame: a PEAK array, ASIC by ASIC in raster order."""
+        self._proposer.propose(frame, self._gain(frame))
+        numbers = self._proposer.describe()
+        scores = self._engine(numbers)
+        if self._config.bad_pixels == "learn":
+            candidates = self._proposer.candidates
+            bad = self._lore.bad_pixels(frame.shape)
+            bad.learn(candidates, numbers)
+            scores = np.where(bad.suspects(candidates), np.float32(0), scores)
+        return self._proposer.measure(scores, self._threshold)
+
+    def _gain(self, frame: npt.NDArray[Any]) -> float:
+        """ADU a photon: known, or of the first frame that tells it."""
+        if self._lore.gain is not None:
+            return self._lore.gain
+        with self._lore.lock:
+            if self._lore.gain is None:
+                provisional = _typical_sigma(frame, self._good)
+                self._proposer.propose(frame, provisional)
+                gain = estimate_gain(frame, self._good, self._asics, noise5=self._proposer.noise["noise5"])
+                if gain is None:
+                    return provisional
+                self._lore.gain = gain
+                log.info("gain estimated: %.3g ADU a photon", gain)
+            return self._lore.gain
+
+
+def _typical_sigma(frame: npt.NDArray[Any], good: npt.NDArray[np.bool_]) -> float:
+    """Noise of a typical pixel, ADU: stands in for a photon on a frame too dark to tell."""
+    values = frame[good][::97].astype(np.float64)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return 1.0
+    low, high = np.quantile(values, [0.16, 0.84])
+    return max(float(high - low) / 2, 1e-3 * float(np.abs(values).max()), 1e-6)

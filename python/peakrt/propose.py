@@ -1,0 +1,113 @@
+"""Candidates of a frame: every place, in units of sigma, that might be a peak, and what a judge sees of each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _native
+from .classical import as_frame, as_mask, check_asics, whole_panels
+from .peaks import PEAK, PeakArray
+
+#: One candidate, field for field the ``struct Candidate`` of ``csrc/include/peakrt/propose.hpp``.
+CANDIDATE = np.dtype(
+    [
+        ("asic", np.int32),
+        ("panel", np.int32),
+        ("ss", np.int32),
+        ("fs", np.int32),
+        ("z", np.float32),  # of the pixel, in sigmas above the mean around
+        ("s3", np.float32),  # of the sum of 3 x 3 pixels
+        ("s5", np.float32),  # of the sum of 5 x 5 pixels
+        ("local", np.float32),  # mean of z around
+    ]
+)
+
+#: Names of the numbers that describe a candidate, in order (``csrc/include/peakrt/features.hpp``).
+FEATURES: tuple[str, ...] = _native.FEATURES
+_TILE = 32  # pixels: without a geometry, background and noise are those of a tile of this size
+
+
+class Proposer:
+    """Proposes candidates, and measures those that are peaks; holds the plan of one geometry and mask.
+
+    mask : (panel, ss, fs), nonzero = good
+    radius : (panel, ss, fs) distance from the beam axis in pixels; None: background and noise come from tiles
+    asics : (n, 5) panel, min_ss, end_ss, min_fs, end_fs; None: whole panels
+    Raises ValueError for shapes that differ.
+    """
+
+    def __init__(
+        self,
+        mask: npt.ArrayLike,
+        radius: npt.NDArray[np.float32] | None = None,
+        *,
+        asics: npt.NDArray[np.int32] | None = None,
+    ) -> None:
+        shape = np.shape(mask)
+        if len(shape) != 3:
+            raise ValueError(f"mask has shape {shape}, it should be (panel, ss, fs)")
+        if radius is not None and np.shape(radius) != shape:
+            raise ValueError(f"radius has shape {np.shape(radius)}, the mask {shape}")
+        rows = whole_panels(shape) if asics is None else np.ascontiguousarray(asics, np.int32)
+        check_asics(rows, shape)
+        bins = _tiles(shape, rows) if radius is None else np.ascontiguousarray(radius, np.float32)
+        self.shape = shape
+        self._plan = _native.ProposerPlan(as_mask(mask, shape), bins, rows, radius is not None)
+        self._native = _native.Proposer(self._plan)
+
+    def clone(self) -> Proposer:
+        """A proposer of the same plan for another thread."""
+        twin = object.__new__(Proposer)
+        twin.shape, twin._plan, twin._native = self.shape, self._plan, _native.Proposer(self._plan)
+        return twin
+
+    def propose(self, frame: npt.ArrayLike, gain: float) -> int:
+        """Find the candidates of a frame and return their number; the other methods speak of these.
+
+        frame : (panel, ss, fs); gain : ADU a photon. Raises ValueError for another shape or a gain not above 0.
+        """
+        self._frame = as_frame(frame)
+        if self._frame.shape != self.shape:
+            raise ValueError(f"frame has shape {self._frame.shape}, the mask {self.shape}")
+        if not gain > 0 or not np.isfinite(gain):
+            raise ValueError(f"gain is {gain} ADU a photon, it should be above 0")
+        self._gain = gain
+        return self._native.propose(self._frame, gain)
+
+    @property
+    def candidates(self) -> npt.NDArray[np.void]:
+        """The candidates: CANDIDATE, ASIC by ASIC in raster order."""
+        return self._native.candidates(CANDIDATE)
+
+    @property
+    def noise(self) -> dict[str, Any]:
+        """Background, 1 / sigma and sigma^2 in photons by bin, the noise of sums, candidates beyond the capacity."""
+        return self._native.tables()
+
+    def describe(self) -> npt.NDArray[np.float32]:
+        """What a judge sees: the FEATURES of each candidate, (n, len(FEATURES))."""
+        return self._native.describe(self._frame)
+
+    def measure(self, scores: npt.NDArray[np.float32], min_score: float) -> PeakArray:
+        """Peaks of the candidates that score at least min_score and best within 3 pixels: a PEAK array.
+
+        Gaussian-windowed centroids: Bertin & Arnouts, A&AS 117 (1996) 393.
+        """
+        return self._native.measure(self._frame, self._gain, np.ascontiguousarray(scores, np.float32), min_score, PEAK)
+
+
+def _tiles(shape: tuple[int, ...], asics: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
+    """Number of the tile that each pixel lies in."""
+    out = np.zeros(shape, np.float32)
+    side, first = _TILE, 0
+    while sum(-(-(r[2] - r[1]) // side) * -(-(r[4] - r[3]) // side) for r in asics.astype(int)) > 60000:
+        side *= 2
+    for panel, min_ss, end_ss, min_fs, end_fs in asics:
+        columns = -(-(end_fs - min_fs) // side)
+        ss, fs = np.arange(end_ss - min_ss)[:, None] // side, np.arange(end_fs - min_fs)[None] // side
+        out[panel, min_ss:end_ss, min_fs:end_fs] = first + ss * columns + fs
+        first += -(-(end_ss - min_ss) // side) * columns
+    return out

@@ -1,0 +1,146 @@
+"""One command from nothing to a model file: scenes, trees, judge, calibration, scores, curves. Needs torch.
+
+Every step leaves its result in the work folder and is not done again: a training that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from . import recipe
+from .dataset import Candidates, generate, load
+from .export import write_model
+from .judge import Judge, JudgeConfig, Lesson, calibrate, calibration_error, predict, prepare, train
+from .trees import predict as ask_trees
+from .trees import train as grow_trees
+
+Floats = npt.NDArray[np.float32]
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What the default judge is trained on. The last sixth of the scenes is for calibration and scores."""
+
+    scenes: int = 9000
+    seed: int = 2026
+    threshold: float = 0.65
+    rounds: int = 400  # of boosting
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
+
+
+def train_judge(config: TrainConfig, folder: Path, out: Path, *, processes: int, say: Say) -> dict[str, Any]:
+    """Train a judge and write its model file; returns its scores.
+
+    folder : of intermediate results; processes : for the simulation
+    Raises ValueError if the folder holds a training of another configuration.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _claim(config, folder)
+    torch.set_num_threads(processes)
+    for done, total in generate(folder, seed=config.seed, first=0, scenes=config.scenes, processes=processes):
+        say(f"simulated {done} of {total} parts")
+    everything = load(folder, seed=config.seed, first=0, scenes=config.scenes)
+    held_out = everything.scene >= config.scenes * 5 // 6
+    data, rest = everything.only(~held_out), everything.only(held_out)
+    say(f"{len(data.labels)} candidates to learn from, {len(rest.labels)} to be judged on")
+    trees = grow_trees(data, rounds=config.rounds, threads=processes)
+    say("trees grown; asking them")
+    lesson = prepare(config.judge, data, lambda numbers: ask_trees(trees, numbers))
+    losses: list[float] = []
+    judge = _train_on(config, folder, lesson, losses, say)
+    # Calibrated on one half of what is held out, scored on the other.
+    half = rest.scene % 2 == 0
+    calibrate(judge, rest.only(half))
+    final = rest.only(~half)
+    scores = {
+        "judge": score(predict(judge, final.numbers), final),
+        "trees": score(ask_trees(trees, final.numbers), final),
+    }
+    provenance = {
+        "commit": _commit(), "config": asdict(config), "recipe": recipe.VERSION, "held_out": scores,
+        "candidates": len(data.labels), "parameters": sum(p.numel() for p in judge.parameters()),
+    }  # fmt: skip
+    write_model(out, judge, threshold=config.threshold, provenance=provenance)
+    plot(out.with_suffix(".png"), losses, predict(judge, final.numbers), final)
+    return scores
+
+
+def _claim(config: TrainConfig, folder: Path) -> None:
+    """Note the configuration in the folder, or check that it is the one noted."""
+    noted, now = folder / "config.json", json.dumps({"recipe": recipe.VERSION, **asdict(config)}, indent=1)
+    if noted.exists() and noted.read_text(encoding="utf-8") != now:
+        raise ValueError(f"{folder} holds a training of another configuration: remove it or choose another folder")
+    noted.write_text(now, encoding="utf-8")
+
+
+def _train_on(config: TrainConfig, folder: Path, lesson: Lesson, losses: list[float], say: Say) -> Judge:
+    """Train, from where an earlier training in the folder stopped."""
+    state = folder / "judge.pt"
+    resume = torch.load(state, weights_only=True) if state.exists() else None
+    if resume is not None:
+        losses.extend(resume.pop("losses"))
+
+    def on_step(step: int, loss: float) -> None:
+        losses.append(loss)
+        if step % 1000 == 0:
+            say(f"step {step} of {config.judge.steps}, loss {np.mean(losses[-200:]):.4f}")
+
+    def save(now: dict[str, Any]) -> None:
+        torch.save({**now, "losses": losses}, state.with_suffix(".inprogress"))
+        os.replace(state.with_suffix(".inprogress"), state)
+
+    return train(config.judge, lesson, on_step=on_step, resume=resume, save=save)
+
+
+def score(probability: Floats, data: Candidates) -> dict[str, float]:
+    """Log loss, best F1 over thresholds and calibration error of candidates' probabilities."""
+    known = data.labels != 2
+    p, truth = probability[known].astype(np.float64).clip(1e-7, 1 - 1e-7), data.labels[known] == 1
+    loss = -np.average(np.where(truth, np.log(p), np.log(1 - p)), weights=data.only(known).weights())
+    f1 = max(
+        2 * float((truth & (p > t)).sum()) / max(1.0, float(truth.sum() + (p > t).sum()))
+        for t in np.arange(0.05, 1, 0.05)
+    )
+    error = calibration_error(probability[known], truth)
+    return {"log_loss": round(float(loss), 4), "f1": round(f1, 4), "calibration_error": round(error, 4)}
+
+
+def _commit() -> str:
+    done = subprocess.run(
+        ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout.strip() or "unknown"
+
+
+def plot(path: Path, losses: list[float], probability: Floats, data: Candidates) -> None:
+    """Draw the loss by step, and how often a candidate of a score is a peak."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    width = max(1, len(losses) // 200)
+    smooth = np.convolve(losses, np.ones(width) / width, "valid")
+    left.plot(np.arange(len(smooth)) + width, smooth)
+    left.set(xlabel="step", ylabel="loss", title="training", yscale="log")
+    known = data.labels != 2
+    p, truth = probability[known], data.labels[known] == 1
+    place = np.minimum((p * 15).astype(int), 14)
+    bins = [b for b in range(15) if (place == b).sum() > 20]
+    right.plot([0, 1], [0, 1], color="0.7")
+    right.plot([p[place == b].mean() for b in bins], [truth[place == b].mean() for b in bins], "o-")
+    right.set(xlabel="score", ylabel="share of true peaks", title="calibration on held-out scenes")
+    figure.savefig(path, dpi=100)
