@@ -15,11 +15,12 @@ import platform
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from peakrt import PeakFinder, Peakfinder8, Peakfinder8Config, _native, v3r3
+from peakrt import NetworkConfig, PeakFinder, Peakfinder8, Peakfinder8Config, _native, v3r3
 from peakrt_geometry import load_detector
 from peakrt_lab.simulate import RESPONSES, Scene, Simulator
 
@@ -99,9 +100,34 @@ def bench_detector(name: str, rate: float) -> None:
     if native.dtype != np.float32:
         row(f"peakrt peakfinder8, {native.dtype}", *cpu_ms(lambda: full(native)), om_full, limit)
         row(f"peakrt peakfinder8, sampled, {native.dtype}", *cpu_ms(lambda: fast(native)), om_fast, limit)
+    bench_network(simulator, om_fast, limit)
     bench_v3r3(frame, good, asic, limit)
     bench_labelling(frame, limit)
     bench_all_cores(detector, simulator, native, limit)
+
+
+def bench_network(simulator: Simulator, om_fast: float, limit: float) -> None:
+    """The default finder whole, on a frame with about a hundred peaks and on a blank one, and its stages."""
+    from peakrt.engine_onnx import OnnxEngine
+    from peakrt.model import load_model
+    from peakrt.propose import Proposer
+
+    detector, model = simulator.detector, load_model("default")
+    engine = OnnxEngine(model)
+    proposer = Proposer(simulator.good, detector.radius, asics=detector.asics)
+    blank = replace(simulator, scene=replace(simulator.scene, hit_fraction=0.0))
+    faint = replace(simulator, scene=replace(simulator.scene, photons=(400.0, 400.0)))
+    for name, frame in (("hit", faint.event(0).frame), ("blank", blank.event(0).frame)):
+        finder = PeakFinder(NetworkConfig(gain=simulator.gain), geometry=detector, mask=simulator.good)
+        n = len(finder(frame))
+        candidates = proposer.propose(frame, simulator.gain)
+        numbers = proposer.describe()
+        scores = engine(numbers)
+        row(f"peakrt network, {name}: {n} peaks", *cpu_ms(lambda f=frame, whole=finder: whole(f)), om_fast, limit)
+        row("  propose", *cpu_ms(lambda f=frame: proposer.propose(f, simulator.gain)), None, limit)
+        row(f"  describe {candidates} candidates", *cpu_ms(proposer.describe), None, limit)
+        row("  judge", *cpu_ms(lambda n=numbers: engine(n)), None, limit)
+        row("  measure", *cpu_ms(lambda s=scores: proposer.measure(s, model.threshold)), None, limit)
 
 
 def bench_v3r3(frame: np.ndarray, good: np.ndarray, asic: tuple[int, int], limit: float) -> None:

@@ -1,7 +1,7 @@
 """PeakRT: Bragg peaks from X-ray detector frames, ready for CrystFEL."""
 
 from .classical import Peakfinder8, peakfinder8, v3r3
-from .config import Peakfinder8Config, V3r3Config
+from .config import NetworkConfig, Peakfinder8Config, V3r3Config
 from .event import Event
 from .finder import PeakFinder
 from .peaks import PEAK, PeakTable
@@ -9,6 +9,7 @@ from .peaks import PEAK, PeakTable
 __all__ = [
     "PEAK",
     "Event",
+    "NetworkConfig",
     "PeakFinder",
     "PeakTable",
     "Peakfinder8",

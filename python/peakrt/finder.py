@@ -163,7 +163,9 @@ class PeakFinder:
         return Peakfinder8(good, self.geometry.radius, original=False, **self._options())
 
     def _check_numbers(self, frame: npt.NDArray[Any], peaks: PeakArray, good: npt.NDArray[np.bool_]) -> None:
-        if len(peaks) == 0 and frame.dtype.kind == "f" and not np.isfinite(frame[good]).any():
+        if len(peaks) or frame.dtype.kind != "f" or np.isfinite(frame.flat[::1009][good.flat[::1009]]).any():
+            return
+        if not np.isfinite(frame[good]).any():
             raise ValueError(
                 "no good pixel of the frame is a number (all NaN or infinite): check the data and the mask"
             )

@@ -83,6 +83,7 @@ class CxiWriter:
             raise ValueError(f"max_peaks is {self.hits.max_peaks}, it should be 1 to 1,000,000")
         self._provenance = json.dumps(dict(provenance or {}), sort_keys=True, default=str)
         self._file: h5py.File | None = None
+        self._open: dict[str, h5py.Dataset] = {}
         self._descriptor = -1
         self._superblock = b""
         self._powder: dict[str, npt.NDArray[Any]] = {}
@@ -239,6 +240,13 @@ class CxiWriter:
             self.flush()
         return hit
 
+    def _at(self, path: str) -> h5py.Dataset:
+        """A dataset, open as long as the file: on a full disk HDF5 does not survive the closing of one."""
+        assert self._file is not None
+        if path not in self._open:
+            self._open[path] = self._file[path]
+        return self._open[path]
+
     def _held_bytes(self) -> int:
         return sum(event.frame.nbytes for event, _, _ in self._rows)
 
@@ -250,7 +258,7 @@ class CxiWriter:
         rows = [(event, strongest(peaks, self.hits.max_peaks), peaks, number) for event, peaks, number in self._rows]
         n_ss = rows[0][0].frame.shape[1]
         if DATA in self._file:
-            data = self._file[DATA]
+            data = self._at(DATA)
             data.resize(end, axis=0)
             whole = data.chunks[1:] == data.shape[1:] and data.compression is None
             for row, (event, _, _, _) in enumerate(rows, first):
@@ -274,7 +282,7 @@ class CxiWriter:
 
     def _extend(self, path: str, values: npt.NDArray[Any]) -> None:
         assert self._file is not None
-        dataset = self._file[path]
+        dataset = self._at(path)
         dataset.resize(self.n_rows + len(values), axis=0)
         dataset[self.n_rows :] = values
 
@@ -283,16 +291,15 @@ class CxiWriter:
         self._gain, self._bad = gain, bad_pixels
 
     def _write_notes(self) -> None:
-        file = self._file
-        assert file is not None
         if self._gain is not None:
-            file[GAIN][()] = self._gain
+            self._at(GAIN)[()] = self._gain
         if self._bad is not None and self._bad.any():
             panel, ss, fs = np.nonzero(self._bad)
             now, width = np.c_[panel * self._bad.shape[1] + ss, fs].astype(np.int32), self._bad.shape[2]
-            new = now[~np.isin(now @ [width, 1], file[BAD_PIXELS][:] @ [width, 1])]
-            if len(new):
-                self._extend(BAD_PIXELS, new)
+            listed = self._at(BAD_PIXELS)
+            new = now[~np.isin(now @ [width, 1], listed[:] @ [width, 1])]
+            listed.resize(len(listed) + len(new), axis=0)
+            listed[len(listed) - len(new) :] = new
 
     def flush(self) -> None:
         """Put everything taken so far on disk, whole and readable."""
@@ -300,10 +307,10 @@ class CxiWriter:
             return
         self._write_rows()
         for path, powder in self._powder.items():
-            self._file[path][...] = powder
+            self._at(path)[...] = powder
         self._write_notes()
         self._file.flush()
-        self._file[PROGRESS][()] = self.events_done  # only after the rows it counts
+        self._at(PROGRESS)[()] = self.events_done  # only after the rows it counts
         self._file.flush()
         clear_writer_mark(self._descriptor)
         self._superblock = os.pread(self._descriptor, 48, 0)
@@ -316,7 +323,7 @@ class CxiWriter:
         if self._file is None:
             return
         self.flush()
-        hits = np.flatnonzero(self._file[N_PEAKS][:] >= self.hits.min_peaks)
+        hits = np.flatnonzero(self._at(N_PEAKS)[:] >= self.hits.min_peaks)
         self._let_go()
         os.replace(self.unfinished, self.path)
         if self.output.images != "none":
@@ -342,6 +349,7 @@ class CxiWriter:
             self._file.close()
         except (OSError, RuntimeError):
             pass
+        self._open.clear()
         clear_writer_mark(self._descriptor)
         os.close(self._descriptor)
         self._file = None
