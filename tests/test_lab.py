@@ -472,3 +472,25 @@ def test_finder_sets_agree_with_files(run_file: Path) -> None:
     peaks = slab_peaks(finder(event.frame), event.frame.shape[1])
     i, j = match(peaks, peaks, distance=1.0)
     np.testing.assert_array_equal(i, j)
+
+
+def test_truth_of_many_planes_is_in_the_slab(tmp_path: Path) -> None:
+    """AGIPD's sixteen planes become one slab: a bright true peak lies on the brightest pixels there."""
+    from dataclasses import replace
+
+    from peakrt_geometry import load_detector
+    from peakrt_lab.compare import truth_sets
+    from peakrt_lab.simulate import RESPONSES, Scene, Simulator
+    from peakrt_lab.truth import write_run
+
+    scene = Scene(hit_fraction=1.0, photons=(3000.0, 10000.0), background=(0.1, 0.2), zingers=0, jet=0, shadow=0)
+    simulator = Simulator(load_detector("agipd1m"), scene, replace(RESPONSES["agipd1m"], hot=0.0), seed=3)
+    write_run(tmp_path / "a.cxi", simulator, [simulator.event(0), simulator.event(1)])
+    detector = read_geom(tmp_path / "a.geom")
+    with h5py.File(tmp_path / "a.cxi") as file:
+        for event, peaks in truth_sets(tmp_path / "a.cxi", detector).items():
+            frame = file["/entry_1/data_1/data"][event]
+            bright = peaks.snr > 20
+            assert bright.sum() > 5
+            at = frame[np.rint(peaks.ss[bright]).astype(int), np.rint(peaks.fs[bright]).astype(int)]
+            assert np.median(at) > 20 * np.median(frame[frame > 0])

@@ -241,7 +241,7 @@ def test_gain_is_estimated_from_a_frame(name: str, gain: float) -> None:
     from dataclasses import replace
 
     detector = replace(load_detector(name), adu_per_photon=gain, adu_per_eV=None)
-    scene = Scene(background=(0.5, 8.0), hit_fraction=0.5, jet=0.5)
+    scene = Scene(background=(0.3, 8.0), hit_fraction=0.5, jet=0.5)
     simulator = Simulator(detector, scene=scene, response=RESPONSES[name], seed=8)
     for n in range(3):
         frame = simulator.event(n).frame
@@ -249,7 +249,8 @@ def test_gain_is_estimated_from_a_frame(name: str, gain: float) -> None:
         proposer.propose(frame, gain)
         estimate = estimate_gain(frame, simulator.good, detector.asics, noise5=proposer.noise["noise5"])
         assert estimate is not None
-        assert 0.5 < estimate / gain < 2
+        # A CCD's blur, known from the noise of sums alone, makes it the least certain.
+        assert (0.5 if name.startswith("rayonix") else 0.85) < estimate / gain < 1.2
 
 
 def test_gain_of_a_dark_frame_is_not_guessed() -> None:

@@ -205,8 +205,9 @@ def test_trained_judge_is_exported_calibrated_and_used(scenes, tmp_path: Path) -
     pytest.importorskip("onnx", reason="needs onnx")
     from peakrt.engine_onnx import OnnxEngine
     from peakrt.model import load_model
+    from peakrt_lab.calibration import calibration_error
     from peakrt_lab.export import write_model
-    from peakrt_lab.judge import JudgeConfig, calibrate, calibration_error, predict, prepare, train
+    from peakrt_lab.judge import JudgeConfig, calibrate, predict, prepare, train
     from peakrt_lab.trees import predict as ask
     from peakrt_lab.trees import train as grow
 
@@ -229,7 +230,7 @@ def test_trained_judge_is_exported_calibrated_and_used(scenes, tmp_path: Path) -
 
 
 def test_calibration_error_by_hand() -> None:
-    from peakrt_lab.judge import calibration_error
+    from peakrt_lab.calibration import calibration_error
 
     score = np.array([0.9, 0.9, 0.9, 0.9, 0.1, 0.1], np.float32)
     truth = np.array([True, True, True, False, False, False])

@@ -239,8 +239,13 @@ def test_kill_at_the_start(run_file: Path, tmp_path: Path, attempt: int) -> None
     process.communicate()
     if (tmp_path / "out.cxi.inprogress").exists():
         check_rows(tmp_path / "out.cxi.inprogress", run_file, 0)
+    unfinished = tmp_path / "out.cxi.inprogress"
+    before = unfinished.stat().st_mtime_ns if unfinished.exists() else 0
     process = start(run_file, tmp_path, "--resume")
-    wait_for_rows(tmp_path / "out.cxi.inprogress", process)
+    while not unfinished.exists() or unfinished.stat().st_mtime_ns == before:
+        assert process.poll() is None
+        time.sleep(0.01)
+    wait_for_rows(unfinished, process)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 130

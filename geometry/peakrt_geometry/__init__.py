@@ -7,7 +7,7 @@ neither bad regions nor ``dimN`` layouts. Both are used by the tests as second o
 from .catalogue import detector_names, load_detector
 from .crystfel import read_geom, write_geom
 from .panels import BadRegion, Detector, HeaderValue, MaskSource, Panel
-from .psana import read_psana_geometry
+from .psana import parse_psana_geometry, read_psana_geometry
 
 __all__ = [
     "BadRegion",
@@ -17,6 +17,7 @@ __all__ = [
     "Panel",
     "detector_names",
     "load_detector",
+    "parse_psana_geometry",
     "read_geom",
     "read_psana_geometry",
     "write_geom",

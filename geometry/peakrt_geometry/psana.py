@@ -71,19 +71,32 @@ def read_psana_geometry(
     Raises ValueError that names the line for a sensor type it does not know or a line it cannot read.
     """
     path = Path(path)
-    rows = _rows(path)
+    return parse_psana_geometry(
+        path.read_text(encoding="utf-8", errors="replace"), name=path.name, data=data, camera_length=camera_length
+    )
+
+
+def parse_psana_geometry(
+    text: str,
+    *,
+    name: str,
+    data: str = "/entry_1/data_1/data",
+    camera_length: float | HeaderValue | None = ENCODER,
+) -> Detector:
+    """The same of a text, which psana hands out as such; name stands in messages."""
+    rows = _rows(text, name)
     children = {(row.name, row.index) for row in rows}
     parents = {(row.parent, row.parent_index) for row in rows}
     tops = parents - children
     sensors: list[tuple[str, Matrix, Matrix]] = []
-    for name, index in sorted(tops):
-        _descend(rows, name, index, np.eye(3), np.zeros(3), sensors, path.name)
+    for top, index in sorted(tops):
+        _descend(rows, top, index, np.eye(3), np.zeros(3), sensors, name)
     if not sensors:
-        raise ValueError(f"{path.name} places no sensor: is it a psana geometry?")
+        raise ValueError(f"{name} places no sensor: is it a psana geometry?")
     panels: list[Panel] = []
     for number, (kind, rotation, origin) in enumerate(sensors):
         panels += _panels(number, kind, rotation, origin, data)
-    return Detector(tuple(panels), camera_length=camera_length, name=path.name)
+    return Detector(tuple(panels), camera_length=camera_length, name=name)
 
 
 @dataclass(frozen=True)
@@ -96,9 +109,9 @@ class _Row:
     angles_deg: Matrix  # about z, y, x; design rotation plus tilt
 
 
-def _rows(path: Path) -> list[_Row]:
+def _rows(text: str, source: str) -> list[_Row]:
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+    for number, line in enumerate(text.splitlines(), 1):
         fields = line.split("#")[0].split()
         if not fields:
             continue
@@ -118,7 +131,7 @@ def _rows(path: Path) -> list[_Row]:
             )
         except (ValueError, IndexError):
             raise ValueError(
-                f"{path.name}, line {number}: expected PARENT IND OBJECT IND and nine numbers, found {line[:60]!r}"
+                f"{source}, line {number}: expected PARENT IND OBJECT IND and nine numbers, found {line[:60]!r}"
             ) from None
     return rows
 

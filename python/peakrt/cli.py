@@ -6,7 +6,7 @@ import argparse
 import logging
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import asdict, fields, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -22,8 +22,9 @@ from peakrt_geometry import Detector, detector_names, load_detector, read_geom
 from .config import FINDERS, HitConfig, OutputConfig
 from .finder import PeakFinder
 from .info import describe_input
+from .mpi import Job, find_in_job, in_job, summarise
 from .pipeline import Summary, find_run
-from .sources import open_source
+from .sources import Source, open_source
 from .writer import CxiWriter
 
 Config = TypeVar("Config")
@@ -172,8 +173,12 @@ def read_mask(text: str) -> Any:
 
 def _add_find(commands: Any) -> None:
     parser = commands.add_parser("find", help="find the peaks of frames and write a CXI for CrystFEL")
-    parser.add_argument("inputs", nargs="+", metavar="IN", help="HDF5, CXI, NXmx, .lst, CBF and other images, folders")
+    parser.add_argument(
+        "inputs", nargs="+", metavar="IN",
+        help="HDF5, CXI, NXmx, .lst, CBF and other images, folders; or an LCLS run: exp=mfx100,run=7[,dir=FOLDER]",
+    )  # fmt: skip
     add_geometry(parser)
+    parser.add_argument("--detector", metavar="NAME", help="of an LCLS run")
     parser.add_argument(
         "-o", "--output", required=True, metavar="OUT.cxi", help="CXI to write; .lst and .geom go beside it"
     )
@@ -187,27 +192,27 @@ def _add_find(commands: Any) -> None:
 
 
 def _find(parsed: argparse.Namespace) -> int:
-    source = open_source(parsed.inputs, take_geometry(parsed))
-    source.detector = override(source.detector, parsed)
-    finder = take_finder(parsed, source.detector)
-    writer = CxiWriter(
-        parsed.output,
-        source.detector,
-        hits=take_config(HitConfig, parsed),
-        output=take_config(OutputConfig, parsed),
-        provenance=_provenance(parsed, finder),
-        resume=parsed.resume,
-    )
-    total = min(len(source), parsed.limit) if parsed.limit is not None else len(source)
+    if in_job():
+        return _find_in_job(parsed)
     stop = _catch_signals()
-    with tqdm(total=total, initial=writer.events_done, unit="event", disable=None, dynamic_ncols=True) as bar:
+    source = _open(parsed)
+    finder = take_finder(parsed, source.detector)
+    writer = _make_writer(parsed, Path(parsed.output), source, parsed.resume)
+    total = min(known_length(source), sys.maxsize if parsed.limit is None else parsed.limit)
+    with tqdm(
+        total=None if total == sys.maxsize else total,
+        initial=writer.events_done,
+        unit="event",
+        disable=None,
+        dynamic_ncols=True,
+    ) as bar:
 
         def show(summary: Summary) -> None:
             bar.update()
             bar.set_postfix_str(f"{summary.hits} hits", refresh=False)
             if stop:
                 raise Interrupted(
-                    f"stopped after {writer.events_done} of {total} events; {writer.n_hits} hits are in "
+                    f"stopped after {writer.events_done} events; {writer.n_hits} hits are in "
                     f"{writer.unfinished}, which can be read; --resume goes on"
                 )
 
@@ -224,13 +229,59 @@ def _find(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _provenance(parsed: argparse.Namespace, finder: PeakFinder) -> dict[str, Any]:
+def _open(parsed: argparse.Namespace) -> Source:
+    source = open_source(parsed.inputs, take_geometry(parsed), name=parsed.detector)
+    source.detector = override(source.detector, parsed)
+    return source
+
+
+def known_length(source: Source) -> int:
+    """Events of a source; a run that is dealt out on the way does not know."""
+    return len(source) if isinstance(source, Sized) else sys.maxsize
+
+
+def _make_writer(parsed: argparse.Namespace, path: Path, source: Source, resume: bool) -> CxiWriter:
+    return CxiWriter(
+        path,
+        source.detector,
+        hits=take_config(HitConfig, parsed),
+        output=take_config(OutputConfig, parsed),
+        provenance=_provenance(parsed),
+        resume=resume,
+    )
+
+
+def _find_in_job(parsed: argparse.Namespace) -> int:
+    if parsed.limit is not None:
+        raise ValueError("--limit is for one process; an LCLS run takes events=N")
+    stop = _catch_signals()
+
+    def on_event(summary: Summary) -> None:
+        if stop:
+            raise Interrupted(f"stopped after {summary.events} events of this rank; --resume goes on")
+
+    job = Job(
+        open_source=lambda: _open(parsed),
+        make_finder=lambda source: take_finder(parsed, source.detector),
+        make_writer=lambda path, source, resume: _make_writer(parsed, path, source, resume),
+        out=Path(parsed.output),
+        resume=parsed.resume,
+        on_event=on_event,
+    )
+    results = find_in_job(job)
+    if results is not None:
+        print(summarise(results), end="")
+        print(f"wrote {parsed.output}, the master of the rank files beside it")
+    return 0
+
+
+def _provenance(parsed: argparse.Namespace) -> dict[str, Any]:
     return {
         "peakrt": version("peakrt"),
         "inputs": parsed.inputs,
         "geometry": parsed.geometry,
         "finder": parsed.finder,
-        "options": asdict(finder.config),
+        "options": asdict(take_config(FINDERS[parsed.finder], parsed)),
         "hits": asdict(take_config(HitConfig, parsed)),
         "output": asdict(take_config(OutputConfig, parsed)),
     }
@@ -304,8 +355,9 @@ def _view(parsed: argparse.Namespace) -> int:
     source.detector = override(source.detector, parsed)
     finder = take_finder(parsed, source.detector)
     if parsed.sheet is None:
-        if not 0 <= parsed.event < len(source):
-            raise ValueError(f"there is no event {parsed.event}: the input has {len(source)}")
+        length = known_length(source)
+        if not 0 <= parsed.event < length:
+            raise ValueError(f"there is no event {parsed.event}: the input has {length}")
         event = next(source.events(parsed.event))
         peaks = finder(event.frame, event.mask)
         save_picture(parsed.output, source.detector, event, peaks, finder.mask_for(event.mask, event.frame.shape))

@@ -2,7 +2,8 @@
 
 The variance of counted photons is their number: where a frame's background varies from place to place, the slope of
 variance against mean is the gain (the photon transfer curve: Janesick, Photon Transfer, SPIE 2007, ch. 5), whatever the
-offset and the read noise. Variances are of differences of neighbours, so that no smooth background adds to them; a
+offset and the read noise. Blocks are ordered by the mean of one half of their rows and measured on the other, or else
+their own read noise would pass for background. Variances are of differences of neighbours, so that no smooth background adds to them; a
 detector that blurs counted photons lowers them, and the noise of 5 x 5 sums says by how much.
 """
 
@@ -13,9 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-_BLOCK = 8  # pixels
+_BLOCK = 16  # pixels
 _CLASSES = 24  # of blocks by their mean
-_LEAST_BLOCKS = 200
+_LEAST_BLOCKS = 500  # enough for twenty in each class
 
 
 def estimate_gain(
@@ -25,16 +26,18 @@ def estimate_gain(
     *,
     noise5: float = 1.0,
 ) -> float | None:
-    """ADU a photon of one frame; None where it cannot be told (too few pixels, a dark or an even frame).
+    """ADU a photon of one frame; None where it cannot be told (too few pixels, no photons, or an even frame).
 
     frame, mask : (panel, ss, fs); asics : (n, 5); noise5 : sigma of sums of 5 x 5 pixels over that of independent ones
     """
     parts = [_blocks(frame, mask, row) for row in asics]
-    mean, variance = (np.concatenate(values) for values in zip(*parts, strict=True))
+    brightness, mean, variance = (np.concatenate(values) for values in zip(*parts, strict=True))
     if len(mean) < _LEAST_BLOCKS:
         return None
-    order = np.argsort(mean)
-    classes = np.array_split(order, _CLASSES)
+    # Finer towards the bright end: in a dark frame that is where the photons are.
+    order, n = np.argsort(brightness), len(mean)
+    cuts = np.r_[np.arange(1, _CLASSES) * n // _CLASSES, n - (n // _CLASSES * 0.75 ** np.arange(1, 12)).astype(int)]
+    classes = [c for c in np.split(order, cuts) if len(c) >= 20]
     # A peak or a hot pixel makes a block's variance run away: each class gives the mean of its middle.
     x = np.array([mean[c].mean() for c in classes])
     y, error = (np.array(v) for v in zip(*(_middle(variance[c]) for c in classes), strict=True))
@@ -56,8 +59,8 @@ def estimate_gain(
 
 def _blocks(
     frame: npt.NDArray[Any], mask: npt.NDArray[np.bool_], row: npt.NDArray[np.int32]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Mean and variance of each wholly good block of an ASIC."""
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Of each wholly good block of an ASIC the mean of its even rows, and mean and variance of its odd ones."""
     panel, min_ss, end_ss, min_fs, end_fs = (int(v) for v in row)
     n_ss, n_fs = (end_ss - min_ss) // _BLOCK, (end_fs - min_fs) // _BLOCK
     here = np.s_[panel, min_ss : min_ss + n_ss * _BLOCK, min_fs : min_fs + n_fs * _BLOCK]
@@ -65,9 +68,11 @@ def _blocks(
     block = frame[here].astype(np.float64).reshape(shape).transpose(0, 2, 1, 3).reshape(-1, _BLOCK, _BLOCK)
     good = mask[here].reshape(shape).transpose(0, 2, 1, 3).reshape(-1, _BLOCK * _BLOCK).all(1)
     block = block[good & np.isfinite(block).all((1, 2))]
-    step = _BLOCK // 2  # farther than a detector blurs
-    along, across = block[:, :, step:] - block[:, :, :-step], block[:, step:] - block[:, :-step]
-    return block.mean((1, 2)), ((along**2).mean((1, 2)) + (across**2).mean((1, 2))) / 4
+    even, odd = block[:, ::2], block[:, 1::2]
+    # Differences farther apart than a detector blurs.
+    along, across = odd[:, :, 5:] - odd[:, :, :-5], odd[:, 3:] - odd[:, :-3]
+    variance = ((along**2).mean((1, 2)) + (across**2).mean((1, 2))) / 4
+    return even.mean((1, 2)), odd.mean((1, 2)), variance
 
 
 def _middle(values: npt.NDArray[np.float64]) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from pathlib import Path
 
 import h5py
@@ -31,7 +31,7 @@ def describe_input(path: str, detector: Detector | None) -> Iterator[str]:
         yield from _dataset_lines(path)  # no geometry: say at least what is there
         yield "  give a geometry with -g to read its frames"
         return
-    yield f"{path}: {len(source)} events"
+    yield f"{path}: {len(source)} events" if isinstance(source, Sized) else f"{path}: a run"
     yield from _detector_lines(source.detector)
     event = next(source.events())
     values = event.frame[event.mask] if event.mask is not None else event.frame[source.detector.mask]

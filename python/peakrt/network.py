@@ -91,7 +91,7 @@ class NetworkFinder:
             return self._lore.gain
         with self._lore.lock:
             if self._lore.gain is None:
-                provisional = _typical_sigma(frame, self._good)
+                provisional = _cautious_gain(frame, self._good)
                 self._proposer.propose(frame, provisional)
                 gain = estimate_gain(frame, self._good, self._asics, noise5=self._proposer.noise["noise5"])
                 if gain is None:
@@ -101,11 +101,12 @@ class NetworkFinder:
             return self._lore.gain
 
 
-def _typical_sigma(frame: npt.NDArray[Any], good: npt.NDArray[np.bool_]) -> float:
-    """Noise of a typical pixel, ADU: stands in for a photon on a frame too dark to tell."""
+def _cautious_gain(frame: npt.NDArray[Any], good: npt.NDArray[np.bool_]) -> float:
+    """ADU a photon on a frame too dark to tell: six sigmas of its noise, about what integrating detectors have.
+
+    Too high a gain only misses faint peaks; too low a one takes single photons for peaks.
+    """
     values = frame[good][::97].astype(np.float64)
     values = values[np.isfinite(values)]
-    if not len(values):
-        return 1.0
-    low, high = np.quantile(values, [0.16, 0.84])
-    return max(float(high - low) / 2, 1e-3 * float(np.abs(values).max()), 1e-6)
+    low, high = np.quantile(values, [0.16, 0.84]) if len(values) else (0.0, 0.0)
+    return max(3 * float(high - low), 1.0 if frame.dtype.kind in "iu" else 1e-6)

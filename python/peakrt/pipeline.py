@@ -82,14 +82,15 @@ def find_run(
     *,
     threads: int = 1,
     limit: int | None = None,
+    first: int = 0,
     on_event: Callable[[Summary], None] | None = None,
 ) -> Summary:
     """Find the peaks of a source's events and write them, from the writer's events_done on.
 
-    on_event is called after each. Errors of an event name it; what was found before is written.
+    first : number of the source's first event in the whole input; on_event is called after each. Errors of an event name it; what was found before is written.
     """
     summary = Summary(hits=writer.n_hits)
-    start = writer.events_done
+    start = max(first, writer.events_done)
     began = time.perf_counter()
     pending: deque[Event] = deque()
     mark = [began]
@@ -99,7 +100,9 @@ def find_run(
         spent, mark[0] = now - mark[0], now
         return spent
 
-    reader = read_ahead(source.events(start), depth=2 + threads)
+    events = source.events(start - first)
+    ahead = getattr(source, "read_ahead", True)
+    reader = read_ahead(events, depth=2 + threads) if ahead else (event for event in events)
 
     def frames() -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]]:
         for number, event in enumerate(reader):

@@ -205,10 +205,10 @@ class CxiWriter:
             raise ValueError(f"{self.unfinished} was begun with other inputs or options: remove it, or repeat those")
         done = int(file[PROGRESS][()])
         numbers = file["/LCLS/eventNumber"]
-        n_whole = min(len(file[path]) for path in _growing(file))
+        n_whole = min(len(file[path]) for path in growing(file))
         # Rows beyond the last flush are written again.
         n_rows = int(np.searchsorted(numbers[:n_whole], done))
-        for path in _growing(file):
+        for path in growing(file):
             file[path].resize(n_rows, axis=0)
         self._powder = {path: file[path][()] for path in (POWDER_HITS, POWDER_MISSES) if path in file}
         self.n_rows, self.events_done = n_rows, done
@@ -442,7 +442,7 @@ def _grow(
         dataset.attrs["axes"] = axes
 
 
-def _growing(file: h5py.File) -> list[str]:
+def growing(file: h5py.File) -> list[str]:
     """Datasets with one row an event."""
     paths = [column.path for column in (*PEAK_COLUMNS, *EVENT_COLUMNS)] + [N_PEAKS, SOURCE]
     return paths + ([DATA] if DATA in file else [])

@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,10 @@ from peakrt.sources import open_source
 
 from .compare import PeakSets, compare, cxi_sets, finder_sets, stream_sets, truth_sets
 from .evaluate import IndexingResult, read_result, run_indexamajig
+from .report import as_html, as_markdown, judge_run, mean_f1
 from .simulate import RESPONSES, Response, Scene, Simulator
 from .truth import Truth, write_run
+from .tune import tune
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,6 +39,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_compare(commands)
     _add_evaluate(commands)
     _add_train(commands)
+    _add_tune(commands)
+    _add_report(commands)
     return parser
 
 
@@ -253,6 +257,56 @@ def _train(parsed: argparse.Namespace) -> int:
     for name, values in scores.items():
         print(f"{name:6} " + ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in values.items()))
     print(f"wrote {parsed.output}")
+    return 0
+
+
+# tune, report
+
+
+def _add_tune(commands: Any) -> None:
+    parser = commands.add_parser("tune", help="tune peakfinder8 on a simulated run, knowing its truth")
+    parser.add_argument("input", type=Path, metavar="RUN.cxi")
+    parser.add_argument("-g", "--geometry", help="otherwise the .geom beside the run")
+    parser.add_argument("-n", "--events", type=int, default=10, help="events to tune on [10]")
+    parser.set_defaults(run=_tune)
+
+
+def _tune(parsed: argparse.Namespace) -> int:
+    from itertools import islice
+
+    detector = load_geometry(parsed.geometry or str(parsed.input.with_suffix(".geom")))
+    events = list(islice(open_source([str(parsed.input)], detector).events(), parsed.events))
+    truth = truth_sets(parsed.input, detector)
+    config, reached = tune(
+        events, {k: truth[k] for k in range(len(events))}, detector, gain=detector.photon_gain or 1.0
+    )
+    options = " ".join(
+        f"--{name.replace('_', '-')} {value:g}" for name, value in asdict(config).items() if value is not None
+    )
+    print("\n".join(reached.lines()))
+    print(f"peakrt find {parsed.input} --finder peakfinder8 {options}")
+    return 0
+
+
+def _add_report(commands: Any) -> None:
+    parser = commands.add_parser("report", help="judge every finder on simulated runs: a .md and an .html with plots")
+    parser.add_argument("inputs", nargs="+", type=Path, metavar="RUN.cxi", help="with truth, a .geom beside each")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="REPORT", help="REPORT.md and REPORT.html")
+    parser.add_argument("--title", default="Finders on simulated runs")
+    parser.set_defaults(run=_report)
+
+
+def _report(parsed: argparse.Namespace) -> int:
+    if not parsed.output.parent.is_dir():
+        raise FileNotFoundError(f"folder {parsed.output.parent} does not exist")
+    for path in parsed.inputs:
+        Truth(path)  # before the first of them takes its time
+    rows = [row for path in parsed.inputs for row in judge_run(path, say=lambda text: print(text, file=sys.stderr))]
+    parsed.output.with_suffix(".md").write_text(as_markdown(rows, title=parsed.title), encoding="utf-8")
+    parsed.output.with_suffix(".html").write_text(as_html(rows, title=parsed.title), encoding="utf-8")
+    for name, value in mean_f1(rows).items():
+        print(f"{name:28} mean F1 {value:.3f}")
+    print(f"wrote {parsed.output.with_suffix('.md')} and {parsed.output.with_suffix('.html')}")
     return 0
 
 

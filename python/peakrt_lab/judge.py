@@ -185,13 +185,3 @@ def calibrate(judge: Judge, data: Candidates) -> None:
     optimiser.step(loss)
     judge.bias.copy_((judge.bias * sharpness + bias).detach())
     judge.sharpness.mul_(sharpness.detach())
-
-
-def calibration_error(score: Floats, truth: npt.NDArray[np.bool_], *, bins: int = 15) -> float:
-    """Expected calibration error over bins of equal width (Naeini, Cooper & Hauskrecht, AAAI 2015)."""
-    place = np.minimum((score * bins).astype(int), bins - 1)
-    error = 0.0
-    for b in np.unique(place):
-        here = place == b
-        error += here.mean() * abs(float(score[here].mean()) - float(truth[here].mean()))
-    return float(error)

@@ -18,9 +18,10 @@ import numpy.typing as npt
 import torch
 
 from . import recipe
+from .calibration import calibration_error
 from .dataset import Candidates, generate, load
 from .export import write_model
-from .judge import Judge, JudgeConfig, Lesson, calibrate, calibration_error, predict, prepare, train
+from .judge import Judge, JudgeConfig, Lesson, calibrate, predict, prepare, train
 from .trees import predict as ask_trees
 from .trees import train as grow_trees
 

@@ -55,7 +55,11 @@ def write_run(
             for number, event in enumerate(events):
                 data.resize(number + 1, axis=0)
                 data[number] = event.frame.reshape(slab)
-                peaks.append(event.peaks)
+                # In the slab that the file holds, whatever planes the detector has
+                in_slab = event.peaks.copy()
+                in_slab["ss"] += in_slab["panel"] * np.float32(n_ss)
+                in_slab["panel"] = 0
+                peaks.append(in_slab)
                 lattices.append(event.lattices.reshape(-1, 3, 3))
                 hits.append(event.hit)
                 fluxes.append(event.flux)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol
 
@@ -19,12 +20,9 @@ from .nexus import is_nexus, nexus_detector
 
 
 class Source(Protocol):
-    """Anything that gives events."""
+    """Anything that gives events; ``len(source)`` where it knows how many."""
 
     detector: Detector
-
-    def __len__(self) -> int:
-        """Events in all."""
 
     def events(self, start: int = 0) -> Iterator[Event]:
         """Give the events from number start on."""
@@ -92,18 +90,32 @@ class FileSource:
             file.close()
 
 
-def open_source(inputs: list[str], detector: Detector | None = None) -> FileSource:
-    """Open files, folders and .lst files of events as one source.
+def open_source(inputs: list[str], detector: Detector | None = None, *, name: str | None = None) -> Source:
+    """Open files, folders and .lst files of events as one source; or a run of a facility: ``exp=mfx100,run=7``.
 
-    detector : None takes the geometry from the first file (NXmx, CBF).
+    detector : None takes the geometry from the first file (NXmx, CBF) or from the run; name : of the run's detector
     Raises OSError or ValueError, in one line, for whatever is wrong with the inputs.
     """
+    if len(inputs) == 1 and "=" in inputs[0] and not Path(inputs[0]).exists():
+        return _open_run(inputs[0], detector, name)
+    if name is not None:
+        raise ValueError("a detector's name is for runs (exp=mfx100,run=7); files are described by their geometry")
     entries: list[_Entry] = []
     for text in inputs:
         entries += _expand(Path(text))
     if not entries:
         raise ValueError("no input files")
     return FileSource(entries, detector or describe(entries[0].path))
+
+
+def _open_run(text: str, detector: Detector | None, name: str | None) -> Source:
+    """Open a run through the host's plug-in (entry point group "peakrt.runs", named by the first key)."""
+    key = text.split("=")[0]
+    plugins = entry_points(group="peakrt.runs", name=key)
+    if not plugins:
+        raise ValueError(f"{text} is neither a file nor a run that a plug-in knows (exp=...,run=...)")
+    opened: Source = next(iter(plugins)).load()(text, detector, name)
+    return opened
 
 
 def describe(path: Path) -> Detector:

@@ -1,0 +1,190 @@
+"""Finding on the ranks of an MPI job: each writes its own file, rank 0 a master over them. Needs mpi4py."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sized
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+
+from .columns import EVENT_COLUMNS, PROGRESS
+from .event import Event
+from .finder import PeakFinder
+from .master import write_master
+from .pipeline import Summary, find_run
+from .sources import Source
+from .writer import CxiWriter
+
+#: Set by the launchers of Open MPI, MPICH and Slurm for the processes of a job.
+_SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS")
+_SECONDS, _NANOSECONDS = "/LCLS/machineTime", "/LCLS/machineTimeNanoSeconds"
+assert {_SECONDS, _NANOSECONDS} <= {column.path for column in EVENT_COLUMNS}
+
+
+def in_job() -> bool:
+    """Whether this process is a rank of an MPI job of more than one."""
+    return any(int(os.environ.get(name, "1") or 1) > 1 for name in _SIZES)
+
+
+@dataclass(frozen=True)
+class RankResult:
+    """What one rank did. file : None where it has seen no event; error : what stopped it, "" for nothing."""
+
+    rank: int
+    summary: Summary
+    file: Path | None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every rank of a job is given.
+
+    open_source : called on every rank; make_writer : given path, source and whether to resume
+    on_event : called after each event of a rank, may raise to stop it
+    """
+
+    open_source: Callable[[], Source]
+    make_finder: Callable[[Source], PeakFinder]
+    make_writer: Callable[[Path, Source, bool], CxiWriter]
+    out: Path
+    resume: bool
+    on_event: Callable[[Summary], None]
+
+
+class _Block:
+    """Events first .. end of a source that knows how many it has."""
+
+    def __init__(self, source: Source, rank: int, size: int) -> None:
+        assert isinstance(source, Sized)
+        n = len(source)
+        self._source, self.detector = source, source.detector
+        self.first, self.end = n * rank // size, n * (rank + 1) // size
+
+    def __len__(self) -> int:
+        return self.end - self.first
+
+    def events(self, start: int = 0) -> Iterator[Event]:
+        """Give the events from number start of the block on."""
+        events = self._source.events(self.first + start)
+        for _ in range(self.first + start, self.end):
+            yield next(events)
+
+
+def find_in_job(job: Job) -> list[RankResult] | None:
+    """Find peaks on every rank; rank 0 then writes the master, its .lst and .geom, and a .summary.
+
+    Events of files are split into even blocks; a source without a length (psana2) deals out its own.
+    Returns on rank 0 the results by rank, elsewhere None. Raises RuntimeError on rank 0 if a rank failed: what was
+    written stays, for resume.
+    """
+    from mpi4py import MPI
+
+    world = MPI.COMM_WORLD
+    result = RankResult(world.rank, Summary(), None)
+    source: Source | None = None
+    try:
+        source = job.open_source()
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
+        result = RankResult(world.rank, Summary(), None, str(error))
+    # What keeps one rank from starting keeps all of them, or the others would wait for it.
+    problems = [error for error in world.allgather(result.error) if error]
+    done: frozenset[tuple[int, int]] = frozenset()
+    if not problems and world.rank == 0:
+        try:
+            assert source is not None
+            done = _clear_up(job, source)
+        except (OSError, ValueError) as error:
+            problems = [str(error)]
+    problems, done = world.bcast((problems, done))
+    if problems:
+        raise RuntimeError(problems[0])
+    assert source is not None
+    result = _find_as_rank(job, source, world.rank, world.size, done)
+    results: list[RankResult] | None = world.gather(result)
+    if results is None:
+        return None
+    job.out.with_suffix(".summary").write_text(summarise(results), encoding="utf-8")
+    failed = [r for r in results if r.error]
+    if failed:
+        raise RuntimeError(f"rank {failed[0].rank}: {failed[0].error}; the rank files are kept, --resume goes on")
+    write_master(job.out, _rank_files(job.out), source.detector)
+    return results
+
+
+def rank_path(out: Path, rank: int, attempt: int = 1) -> Path:
+    """Where a rank writes: OUT_3.cxi, and OUT_3.2.cxi at the second attempt at a run that psana deals out."""
+    return out.with_name(f"{out.stem}_{rank}{'' if attempt == 1 else f'.{attempt}'}{out.suffix}")
+
+
+def _rank_files(out: Path) -> list[Path]:
+    """Closed rank files, by rank and attempt."""
+    found = [p for p in out.parent.glob(f"{out.stem}_*{out.suffix}") if _place(out, p) is not None]
+    return sorted(found, key=lambda path: _place(out, path) or (0, 0))
+
+
+def _place(out: Path, path: Path) -> tuple[int, int] | None:
+    """Rank and attempt of a rank file's name; None for another file."""
+    rank, _, attempt = path.name.removeprefix(f"{out.stem}_").removesuffix(out.suffix).partition(".")
+    return (int(rank), int(attempt or 1)) if rank.isdigit() and (attempt or "1").isdigit() else None
+
+
+def _clear_up(job: Job, source: Source) -> frozenset[tuple[int, int]]:
+    """Look at what an earlier job left, before any rank starts; returns the time stamps that are done.
+
+    Of a source that deals out its own events, files that were not closed are: their rows stand, whoever gets the rest.
+    """
+    if job.out.exists():
+        raise FileExistsError(f"{job.out} exists: remove it or choose another name")
+    unfinished = sorted(job.out.parent.glob(f"{job.out.stem}_*{job.out.suffix}.inprogress"))
+    earlier = _rank_files(job.out) + unfinished
+    if earlier and not job.resume:
+        raise FileExistsError(f"{earlier[0]} is there from an earlier job: go on with --resume, or remove it")
+    if isinstance(source, Sized):
+        return frozenset()
+    for path in unfinished:
+        job.make_writer(path.with_suffix(""), source, True).close()
+    stamps: set[tuple[int, int]] = set()
+    for path in _rank_files(job.out):
+        with h5py.File(path, "r") as file:
+            stamps |= set(zip(file[_SECONDS][:].tolist(), file[_NANOSECONDS][:].tolist(), strict=True))
+    return frozenset(stamps)
+
+
+def _find_as_rank(job: Job, source: Source, rank: int, size: int, done: frozenset[tuple[int, int]]) -> RankResult:
+    """One rank's part; what goes wrong goes into the result."""
+    summary = Summary()
+    attempt, first = 1, 0
+    if isinstance(source, Sized):
+        source = block = _Block(source, rank, size)
+        first = block.first
+        closed = rank_path(job.out, rank)
+        if closed.exists():
+            with h5py.File(closed, "r") as file:
+                whole = int(file[PROGRESS][()]) >= block.end
+            error = "" if whole else f"{closed} is of a job with another number of ranks: remove the rank files"
+            return RankResult(rank, summary, closed, error)
+    else:
+        source.done = done  # type: ignore[attr-defined]
+        while rank_path(job.out, rank, attempt).exists():
+            attempt += 1
+    path = rank_path(job.out, rank, attempt)
+    try:
+        with job.make_writer(path, source, job.resume) as writer:
+            summary = find_run(source, job.make_finder(source), writer, first=first, on_event=job.on_event)
+    except (OSError, ValueError, RuntimeError, MemoryError) as error:
+        return RankResult(rank, summary, None, str(error) or type(error).__name__)
+    return RankResult(rank, summary, path if path.exists() else None)
+
+
+def summarise(results: list[RankResult]) -> str:
+    """One line a rank, and their sum."""
+    lines = [f"{'rank':>6}{'events':>9}{'hits':>8}{'peaks':>10}{'finding s':>11}  file"]
+    for r in results:
+        s = r.summary
+        note = r.error or (r.file.name if r.file else "no events")
+        lines.append(f"{r.rank:>6}{s.events:>9}{s.hits:>8}{s.peaks:>10}{s.finding_s:>11.2f}  {note}")
+    events, hits, peaks = (sum(getattr(r.summary, name) for r in results) for name in ("events", "hits", "peaks"))
+    return "\n".join([*lines, f"{'all':>6}{events:>9}{hits:>8}{peaks:>10}"]) + "\n"

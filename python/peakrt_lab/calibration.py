@@ -1,0 +1,16 @@
+"""What scores are worth: their calibration. Without torch, for reports."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+
+def calibration_error(score: npt.NDArray[np.float32], truth: npt.NDArray[np.bool_], *, bins: int = 15) -> float:
+    """Expected calibration error over bins of equal width (Naeini, Cooper & Hauskrecht, AAAI 2015)."""
+    place = np.minimum((score * bins).astype(int), bins - 1)
+    error = 0.0
+    for b in np.unique(place):
+        here = place == b
+        error += here.mean() * abs(float(score[here].mean()) - float(truth[here].mean()))
+    return float(error)
