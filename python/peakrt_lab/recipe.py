@@ -18,7 +18,7 @@ from peakrt_geometry.panels import HC_EV_M
 from .simulate import Response, Scene, SimulatedEvent, Simulator
 
 #: Changes with every change of the recipe; models record it.
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)

@@ -320,10 +320,11 @@ class Simulator:
         response = self.response
         photons = expected
         _native.count_photons(photons, int(rng.integers(2**63)))
-        self._add_zingers(rng, photons)
-        photons.flat[self._hot] += rng.poisson(self._hot_photons)
         if response.psf_after:
             photons = self._blur(photons)
+        # Made in the chip, behind what blurs: sharp on every detector
+        self._add_zingers(rng, photons)
+        photons.flat[self._hot] += rng.poisson(self._hot_photons)
         counts = photons.copy() if response.gain_modes else photons
         frame = np.empty_like(photons)
         whole = np.dtype(response.dtype).kind in "iu"
