@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from peakrt_plugin import psana2
+from peakrt_geometry import load_detector
+from peakrt_lab.simulate import RESPONSES, Scene, Simulator
+from peakrt_plugin import mode, psana1, psana2
 from peakrt_plugin.om import Peakfinder8PeakDetection
 from peakrt_plugin.psana1 import COLUMNS
 
@@ -101,3 +103,92 @@ def test_om_class(fast: bool) -> None:
     del parameters["min_res"]
     with pytest.raises(ValueError, match="lacks min_res"):
         Peakfinder8PeakDetection(radius_pixel_map=radius, layout_info=layout, crystallography_parameters=parameters)
+
+
+# Model mode: the network behind the same names
+
+
+def events(n: int) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray, np.ndarray]:
+    """Stacks (segment, row, column) of a simulated detector, their true peaks, its mask and its radius."""
+    simulator = Simulator(load_detector("jungfrau1m"), Scene(hit_fraction=1.0), RESPONSES["jungfrau1m"], seed=5)
+    simulated = [simulator.event(k) for k in range(n)]
+    fold = lambda array: np.ascontiguousarray(array.reshape(2, 512, 1024))  # noqa: E731
+    truth = [e.peaks for e in simulated]
+    return [fold(e.frame) for e in simulated], truth, fold(simulator.good), fold(simulator.detector.radius)
+
+
+def recall_and_precision(found: list[np.ndarray], truth: list[np.ndarray]) -> tuple[float, float]:
+    """Of (n, 2) slab positions row, column, against TRUTH: recall of peaks above SNR 5, precision by all of them."""
+    hits = total = right = count = 0
+    for at, true in zip(found, truth, strict=True):
+        true_at = np.c_[true["ss"], true["fs"]]
+        distance = (
+            np.hypot(*(true_at[:, None] - at[None]).transpose(2, 0, 1)) if len(at) else np.full((len(true), 1), 99.0)
+        )
+        clear = true["snr"] > 5
+        hits, total = hits + int((distance.min(1)[clear] < 2).sum()), total + int(clear.sum())
+        right, count = right + int((distance.min(0) < 3).sum()) if len(at) else right, count + len(at)
+    return hits / total, right / count
+
+
+def slab_positions(columns: np.ndarray) -> np.ndarray:
+    columns = columns.reshape(-1, 17)
+    return np.c_[columns[:, 0] * 512 + columns[:, 6], columns[:, 7]]
+
+
+def test_model_mode_beats_v3r3_with_its_parameters() -> None:
+    mode.forget()
+    stacks, truth, mask, _ = events(5)
+    algorithms = {name: psana1.PyAlgos(mode=name) for name in ("compat", "model")}
+    scores = {}
+    for name, algorithm in algorithms.items():
+        algorithm.set_peak_selection_pars(npix_min=2, npix_max=30, amax_thr=80, atot_thr=120, son_min=7)
+        found = [algorithm.peak_finder_v3r3(s, rank=3, r0=3, dr=2, nsigm=7, mask=mask) for s in stacks]
+        assert all(f.dtype == np.float32 for f in found)
+        scores[name] = recall_and_precision([slab_positions(f) for f in found], truth)
+    assert scores["model"][0] > scores["compat"][0]
+    assert scores["model"][1] > scores["compat"][1] - 0.01
+
+
+def test_model_mode_of_psana2(monkeypatch: pytest.MonkeyPatch) -> None:
+    mode.forget()
+    stacks, truth, mask, _ = events(2)
+    peaks = psana2.peaks_adaptive(stacks[0], mask, mode="model")
+    columns = rows(peaks)
+    assert np.isfinite(columns).all()
+    assert set(np.unique(columns[:, 0])) <= {0, 1}
+    assert (columns[:, 10] <= columns[:, 6] + 2).all()
+    assert (columns[:, 6] <= columns[:, 11] + 2).all()
+    recall, precision = recall_and_precision([slab_positions(columns)], truth[:1])
+    assert recall > 0.9
+    assert precision > 0.95
+    before = stacks[1].copy()
+    by_segment = []
+    for seg in range(2):
+        algorithm = psana2.peak_finder_algos(seg=seg, mode="model")
+        by_segment += algorithm.peak_finder_v3r3_d2(stacks[1][seg], mask[seg].astype(np.uint16))
+    assert {int(p.seg) for p in by_segment} == {0, 1}
+    np.testing.assert_array_equal(stacks[1], before)
+    monkeypatch.setenv("PEAKRT_MODE", "model")
+    mode.forget()
+    np.testing.assert_array_equal(rows(psana2.peaks_adaptive(stacks[0], mask)), columns)
+    monkeypatch.setenv("PEAKRT_MODE", "best")
+    with pytest.raises(ValueError, match="mode is 'best'"):
+        psana2.peaks_adaptive(stacks[0], mask)
+    monkeypatch.delenv("PEAKRT_MODE")
+    with pytest.raises(ValueError, match="mask has shape"):
+        psana2.peaks_adaptive(stacks[0], mask[:, 1:], mode="model")
+
+
+def test_model_mode_of_om() -> None:
+    stacks, truth, mask, radius = events(1)
+    parameters = {
+        "max_num_peaks": 500, "adc_threshold": 30.0, "minimum_snr": 5.0, "min_pixel_count": 2, "max_pixel_count": 60,
+        "local_bg_radius": 3, "min_res": 0, "max_res": 5000,
+    }  # fmt: skip
+    finder = Peakfinder8PeakDetection(
+        radius_pixel_map=radius.reshape(1024, 1024), layout_info={"asic_nx": 1024, "asic_ny": 512, "nasics_x": 1, "nasics_y": 2},
+        crystallography_parameters=parameters, bad_pixel_map=mask.reshape(1024, 1024), mode="model",
+    )  # fmt: skip
+    found = finder.find_peaks(data=stacks[0].reshape(1024, 1024))
+    assert recall_and_precision([np.c_[found["ss"], found["fs"]]], truth)[0] > 0.9

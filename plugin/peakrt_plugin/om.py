@@ -1,7 +1,8 @@
 """OM's peak detection: a class with ``find_peaks(data=) -> PeakList``.
 
 Change ``from om.algorithms.crystallography import Peakfinder8PeakDetection`` to
-``from peakrt_plugin.om import Peakfinder8PeakDetection``.
+``from peakrt_plugin.om import Peakfinder8PeakDetection``. With ``mode="model"``, or PEAKRT_MODE=model in the environment,
+the network finds instead and the thresholds are ignored.
 """
 
 from __future__ import annotations
@@ -11,7 +12,11 @@ from typing import Any, TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from peakrt.classical import Peakfinder8
+from peakrt import NetworkConfig, PeakFinder
+from peakrt.classical import Peakfinder8, as_frame
+from peakrt.peaks import PeakArray
+
+from .mode import choose
 
 
 class PeakList(TypedDict):
@@ -43,6 +48,7 @@ class Peakfinder8PeakDetection:
         layout_info: dict[str, int],
         crystallography_parameters: dict[str, Any],
         bad_pixel_map: npt.ArrayLike | None = None,
+        mode: str | None = None,
     ) -> None:
         names = ("max_num_peaks", "adc_threshold", "minimum_snr", "min_pixel_count", "max_pixel_count", "local_bg_radius", "min_res", "max_res")  # fmt: skip
         missing = [name for name in names if name not in crystallography_parameters]
@@ -58,8 +64,12 @@ class Peakfinder8PeakDetection:
             for i in range(layout_info["nasics_y"])
             for j in range(layout_info["nasics_x"])
         ]
-        samples = int(given.get("number_of_pixel_per_bin_in_radial_statistics", 100)) if given.get("fast_mode") else 0
         self._max_num_peaks = int(given["max_num_peaks"])
+        self._network: PeakFinder | None = None
+        if choose(mode) == "model":
+            self._network = PeakFinder(NetworkConfig(), mask=good[None], radius=radius)
+            return
+        samples = int(given.get("number_of_pixel_per_bin_in_radial_statistics", 100)) if given.get("fast_mode") else 0
         self._finder = Peakfinder8(
             good,
             radius,
@@ -74,7 +84,8 @@ class Peakfinder8PeakDetection:
 
     def find_peaks(self, *, data: npt.NDArray[Any]) -> PeakList:
         """Peaks of one slab (ss, fs)."""
-        peaks = self._finder(data)[: self._max_num_peaks]
+        peaks: PeakArray = self._finder(data) if self._network is None else self._network(as_frame(data))
+        peaks = peaks[: self._max_num_peaks]
         columns = {"fs": "fs", "ss": "ss", "intensity": "intensity", "num_pixels": "npix", "max_pixel_intensity": "max", "snr": "snr"}  # fmt: skip
         lists: dict[str, Any] = {name: peaks[field].tolist() for name, field in columns.items()}
         return {"num_peaks": len(peaks), **lists}  # type: ignore[typeddict-item]

@@ -1,7 +1,8 @@
 """psana1's ``PyAlgos``: the constructor, the setters that jobs call, and v3r3.
 
 Change ``from psalgos.pypsalgos import PyAlgos`` to ``from peakrt_plugin.psana1 import PyAlgos``. The caller's arrays
-keep their shapes and values.
+keep their shapes and values. With ``mode="model"`` (or PEAKRT_MODE=model) the network finds instead: the thresholds are
+ignored, there is nothing to tune, and all 17 columns are filled.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import numpy.typing as npt
 
 from peakrt.classical import as_frame, v3r3
 from peakrt.peaks import PeakArray
+
+from .mode import choose, network_peaks
 
 #: psana's 17 columns, in order, and where each comes from.
 COLUMNS = (
@@ -36,8 +39,11 @@ def as_columns(peaks: PeakArray) -> npt.NDArray[np.float32]:
 class PyAlgos:
     """psalgos.pypsalgos.PyAlgos, as far as v3r3 goes."""
 
-    def __init__(self, windows: object = None, mask: npt.ArrayLike | None = None, pbits: int = 0) -> None:
+    def __init__(
+        self, windows: object = None, mask: npt.ArrayLike | None = None, pbits: int = 0, mode: str | None = None
+    ) -> None:
         self._mask = mask
+        self._mode = choose(mode)
         self.set_peak_selection_pars()
 
     def set_mask(self, mask: npt.ArrayLike | None) -> None:
@@ -76,4 +82,6 @@ class PyAlgos:
         """Peaks of (seg, row, col) or (row, col) data as (n, 17) float32, columns as in COLUMNS."""
         frame = as_frame(data)
         chosen: Any = self._mask if mask is None else mask
+        if self._mode == "model":
+            return as_columns(network_peaks(frame, chosen))
         return as_columns(v3r3(frame, chosen, rank=rank, r0=r0, dr=dr, nsigm=nsigm, **self._selection))

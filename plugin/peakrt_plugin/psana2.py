@@ -3,7 +3,8 @@
 Change ``from psana.peakFinder.pypsalg import peaks_adaptive`` to ``from peakrt_plugin.psana2 import peaks_adaptive``,
 ``psana.psalg_ext.peak_finder_algos`` and ``psana.peakfinder8.peakfinder_8`` likewise. The caller's arrays keep their
 shapes and values, and masks may be of any dtype and of any shape of as many pixels as the data; psana wants uint16.
-Not here: v4r3 ("droplet").
+With ``mode="model"``, or PEAKRT_MODE=model in the environment, the network finds instead: thresholds are ignored, there is
+nothing to tune, and all 17 parameters are filled. Not here: v4r3 ("droplet").
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy.typing as npt
 
 from peakrt.classical import Peakfinder8, as_frame, v3r3
 
+from .mode import choose, network_peaks
 from .psana1 import COLUMNS, as_columns
 
 
@@ -39,9 +41,13 @@ class Peak:
 
 
 def _find(
-    data: npt.ArrayLike, mask: Any, seg: int, rank: int, r0: float, dr: float, nsigm: float, selection: dict[str, float]
-) -> list[Peak]:
-    rows = as_columns(v3r3(as_frame(data), mask, rank=rank, r0=r0, dr=dr, nsigm=nsigm, **selection))
+    data: npt.ArrayLike, mask: Any, seg: int, rank: int, r0: float, dr: float, nsigm: float, selection: dict[str, float],
+    mode: str | None = None,
+) -> list[Peak]:  # fmt: skip
+    if choose(mode) == "model":
+        rows = as_columns(network_peaks(data, mask, place=seg))
+    else:
+        rows = as_columns(v3r3(as_frame(data), mask, rank=rank, r0=r0, dr=dr, nsigm=nsigm, **selection))
     if len(rows):
         rows[:, 0] += seg
     return [Peak(row) for row in rows]
@@ -71,6 +77,7 @@ def peaks_adaptive(
     amax_thr: float = 0,
     atot_thr: float = 0,
     son_min: float = 8,
+    mode: str | None = None,
 ) -> list[Peak]:
     """Peaks of a 2-D array, of a stack (seg, row, col), or of a list of 2-D arrays, by v3r3.
 
@@ -82,16 +89,17 @@ def peaks_adaptive(
         if len(masks) != len(data):
             raise ValueError(f"{len(data)} arrays and {len(masks)} masks: there should be one for each")
         parts = enumerate(zip(data, masks, strict=True))
-        return [p for seg, (d, m) in parts for p in _find(d, m, seg, rank, r0, dr, nsigm, selection)]
+        return [p for seg, (d, m) in parts for p in _find(d, m, seg, rank, r0, dr, nsigm, selection, mode)]
     array = np.asarray(data)
-    return _find(array.reshape(-1, *array.shape[-2:]), mask, 0, rank, r0, dr, nsigm, selection)
+    return _find(array.reshape(-1, *array.shape[-2:]), mask, 0, rank, r0, dr, nsigm, selection, mode)
 
 
 class peak_finder_algos:
     """psana.psalg_ext.peak_finder_algos, as far as v3r3 goes."""
 
-    def __init__(self, seg: int = 0, pbits: int = 0) -> None:
+    def __init__(self, seg: int = 0, pbits: int = 0, mode: str | None = None) -> None:
         self._seg = seg
+        self._mode = choose(mode)
         self._peaks: list[Peak] = []
         self.set_peak_selection_parameters()
 
@@ -110,7 +118,7 @@ class peak_finder_algos:
         self, data: npt.ArrayLike, mask: Any, rank: int = 5, r0: float = 7.0, dr: float = 2.0, nsigm: float = 5.0
     ) -> list[Peak]:
         """Peaks of one segment (row, col)."""
-        self._peaks = _find(data, mask, self._seg, rank, r0, dr, nsigm, self._selection)
+        self._peaks = _find(data, mask, self._seg, rank, r0, dr, nsigm, self._selection, self._mode)
         return self._peaks
 
     def list_of_peaks_selected(self) -> list[Peak]:

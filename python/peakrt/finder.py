@@ -28,6 +28,7 @@ class PeakFinder:
     config : NetworkConfig (the default), Peakfinder8Config or V3r3Config; its type chooses the method
     geometry : Detector; peakfinder8 needs it, the network is better with it, and all take its bad regions
     mask : (panel, ss, fs), True = good, on top of the geometry's
+    radius : (panel, ss, fs) or (ss, fs), pixels from the beam axis, for the network where there is no geometry
     engine : "cpu"; "cuda", which takes frames in batches in find and map, and needs peakfinder8; or "auto", which
         takes the GPU where there is one and logs its choice once. Both give the same peaks.
     The network learns bad pixels, and where nobody says it the gain, from the frames it meets: see bad_pixels, gain
@@ -40,6 +41,7 @@ class PeakFinder:
         *,
         geometry: Detector | None = None,
         mask: npt.ArrayLike | None = None,
+        radius: npt.ArrayLike | None = None,
         engine: str = "cpu",
     ) -> None:
         if engine not in ("cpu", "cuda", "auto"):
@@ -47,6 +49,7 @@ class PeakFinder:
         self.engine = engine
         self.config = config or NetworkConfig()
         self.geometry = geometry
+        self._radius = _as_radius(radius) if geometry is None else geometry.radius
         if geometry is None and isinstance(self.config, Peakfinder8Config):
             raise ValueError("peakfinder8 needs a geometry for its radial statistics")
         self._static = self._static_mask(mask)
@@ -154,8 +157,9 @@ class PeakFinder:
         if isinstance(self.config, NetworkConfig):
             assert self._model is not None
             assert self._judge is not None
+            asics = None if self.geometry is None else self.geometry.asics
             return NetworkFinder(
-                good, self.geometry, self.config, model=self._model, engine=self._judge, lore=self._lore
+                good, self._radius, asics, self.config, model=self._model, engine=self._judge, lore=self._lore
             )
         if isinstance(self.config, V3r3Config):
             return _V3r3(good, self.config)
@@ -252,6 +256,13 @@ class PeakFinder:
             for future in running:
                 yield number, future.result()
                 number += 1
+
+
+def _as_radius(radius: npt.ArrayLike | None) -> npt.NDArray[np.float32] | None:
+    if radius is None:
+        return None
+    array = np.asarray(radius, np.float32)
+    return np.ascontiguousarray(array[None] if array.ndim == 2 else array)
 
 
 class _V3r3:

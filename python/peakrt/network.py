@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from peakrt_geometry import Detector
-
 from .bad_pixels import BadPixels
 from .classical import whole_panels
 from .config import NetworkConfig
@@ -46,13 +44,15 @@ class DetectorLore:
 class NetworkFinder:
     """Finds the peaks of frames of one mask: candidates in units of sigma, judged by a network.
 
-    good : (panel, ss, fs); geometry : None takes background and noise from tiles instead of radii
+    good : (panel, ss, fs); radius : of each pixel, None takes background and noise from tiles instead
+    asics : (n, 5), None: the panels
     """
 
     def __init__(
         self,
         good: npt.NDArray[np.bool_],
-        geometry: Detector | None,
+        radius: npt.NDArray[np.float32] | None,
+        asics: npt.NDArray[np.int32] | None,
         config: NetworkConfig,
         *,
         model: Model,
@@ -60,8 +60,7 @@ class NetworkFinder:
         lore: DetectorLore,
     ) -> None:
         self._good = good
-        self._asics = whole_panels(good.shape) if geometry is None else geometry.asics
-        radius = None if geometry is None else geometry.radius
+        self._asics = whole_panels(good.shape) if asics is None else asics
         self._proposer = Proposer(good, radius, asics=self._asics)
         self._config, self._engine, self._lore = config, engine, lore
         self._threshold = model.threshold if config.min_score is None else config.min_score
