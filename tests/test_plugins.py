@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from peakrt_geometry import load_detector
+from peakrt_geometry import load_detector, write_geom
 from peakrt_lab.simulate import RESPONSES, Scene, Simulator
 from peakrt_plugin import mode, psana1, psana2
 from peakrt_plugin.om import Peakfinder8PeakDetection
@@ -150,7 +151,7 @@ def test_model_mode_beats_v3r3_with_its_parameters() -> None:
     assert scores["model"][1] > scores["compat"][1] - 0.01
 
 
-def test_model_mode_of_psana2(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_mode_of_psana2(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     mode.forget()
     stacks, truth, mask, _ = events(2)
     peaks = psana2.peaks_adaptive(stacks[0], mask, mode="model")
@@ -176,6 +177,15 @@ def test_model_mode_of_psana2(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="mode is 'best'"):
         psana2.peaks_adaptive(stacks[0], mask)
     monkeypatch.delenv("PEAKRT_MODE")
+    write_geom(load_detector("jungfrau1m"), tmp_path / "d.geom")
+    monkeypatch.setenv("PEAKRT_GEOMETRY", str(tmp_path / "d.geom"))
+    mode.forget()
+    known = rows(psana2.peaks_adaptive(stacks[0], mask, mode="model"))
+    assert set(np.unique(known[:, 0])) == {0, 1}
+    assert recall_and_precision([slab_positions(known)], truth[:1])[0] > 0.9
+    assert (np.abs(known[:, 6] - known[:, 1]) < 3).all()
+    with pytest.raises(ValueError, match="PEAKRT_GEOMETRY"):
+        psana2.peaks_adaptive(np.zeros((3, 40, 50)), mode="model")
     with pytest.raises(ValueError, match="mask has shape"):
         psana2.peaks_adaptive(stacks[0], mask[:, 1:], mode="model")
 

@@ -1,6 +1,8 @@
 """Compat or model: the exact classical algorithm, or the network behind the same call.
 
-One argument chooses, or for a job that is not to be edited further the environment variable PEAKRT_MODE.
+One argument chooses, or for a job that is not to be edited further the environment variable PEAKRT_MODE. The network does
+better where it knows the distance of each pixel from the beam: PEAKRT_GEOMETRY names a CrystFEL .geom of the detector,
+which also tells it the gain.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import numpy.typing as npt
 from peakrt import NetworkConfig, PeakFinder
 from peakrt.classical import as_frame
 from peakrt.peaks import PeakArray
+from peakrt_geometry import Detector, read_geom
 
 MODES = ("compat", "model")
 
@@ -39,14 +42,43 @@ def network_peaks(data: npt.ArrayLike, mask: Any, *, place: object = None) -> Pe
     frame = as_frame(data)
     key = (place, frame.shape)
     if key not in _finders:
-        _finders[key] = PeakFinder(NetworkConfig())
+        _finders[key] = PeakFinder(NetworkConfig(), geometry=_geometry(frame.size))
+    finder = _finders[key]
+    shape = frame.shape if finder.geometry is None else finder.geometry.shape
     good = None
     if mask is not None:
         array = np.asarray(mask)
         if array.size != frame.size:
             raise ValueError(f"mask has shape {array.shape}, the data {frame.shape}")
-        good = array.reshape(frame.shape) != 0
-    return _finders[key](frame, good)
+        good = array.reshape(shape) != 0
+    return _in_segments(finder(frame.reshape(shape), good), shape[1], frame.shape[1])
+
+
+def _geometry(pixels: int) -> Detector | None:
+    """Geometry that PEAKRT_GEOMETRY names, if it is of so many pixels: a single segment of it is found without."""
+    path = os.environ.get("PEAKRT_GEOMETRY")
+    if not path:
+        return None
+    geometry = read_geom(path)
+    whole = int(np.prod(geometry.shape))
+    if whole != pixels and whole % pixels:
+        raise ValueError(
+            f"PEAKRT_GEOMETRY: {path} is of frames of shape {geometry.shape}, the data have {pixels} pixels"
+        )
+    return geometry if whole == pixels else None
+
+
+def _in_segments(peaks: PeakArray, height: int, rows: int) -> PeakArray:
+    """Peaks of planes of a height as peaks of segments of so many rows."""
+    if height == rows:
+        return peaks
+    out = peaks.copy()
+    row = peaks["panel"] * height + peaks["top_ss"]
+    out["panel"] = row // rows
+    shift = out["panel"] * rows - peaks["panel"] * height
+    for name in ("ss", "top_ss", "min_ss", "max_ss"):
+        out[name] -= shift.astype(out[name].dtype)
+    return out
 
 
 def forget() -> None:

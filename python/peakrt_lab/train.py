@@ -35,7 +35,7 @@ class TrainConfig:
 
     scenes: int = 9000
     seed: int = 2026
-    threshold: float = 0.65
+    threshold: float = 0.8  # of 0.65 to 0.8 F1 is level on other simulations, and false peaks on blanks halve
     rounds: int = 400  # of boosting
     judge: JudgeConfig = field(default_factory=JudgeConfig)
 
