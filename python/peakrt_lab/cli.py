@@ -16,6 +16,7 @@ from tqdm import tqdm
 from peakrt.cli import add_geometry, load_geometry, override, run
 from peakrt.config import FINDERS, HitConfig
 from peakrt.finder import PeakFinder
+from peakrt.model import load_model
 from peakrt.sources import open_source
 
 from .compare import PeakSets, compare, cxi_sets, finder_sets, stream_sets, truth_sets
@@ -41,6 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_tune(commands)
     _add_report(commands)
+    _add_adapt(commands)
     return parser
 
 
@@ -234,13 +236,17 @@ def _add_train(commands: Any) -> None:
     parser.set_defaults(run=_train)
 
 
-def _train(parsed: argparse.Namespace) -> int:
+def _need_training() -> None:
     try:
         import lightgbm  # noqa: F401
         import onnx  # noqa: F401
         import torch  # noqa: F401
     except ImportError as error:
         raise RuntimeError(f"training needs {error.name}: pip install 'peakrt[train]'") from error
+
+
+def _train(parsed: argparse.Namespace) -> int:
+    _need_training()
     from .judge import JudgeConfig
     from .train import TrainConfig, train_judge
 
@@ -307,6 +313,44 @@ def _report(parsed: argparse.Namespace) -> int:
     for name, value in mean_f1(rows).items():
         print(f"{name:28} mean F1 {value:.3f}")
     print(f"wrote {parsed.output.with_suffix('.md')} and {parsed.output.with_suffix('.html')}")
+    return 0
+
+
+# adapt
+
+
+def _add_adapt(commands: Any) -> None:
+    parser = commands.add_parser(
+        "adapt", help="fine-tune the network on frames that indexed: pip install 'peakrt[train]'"
+    )
+    parser.add_argument("inputs", nargs="+", metavar="IN", help="the frames, as peakrt find takes them")
+    add_geometry(parser)
+    parser.add_argument("--stream", required=True, type=Path, help="CrystFEL stream of these frames")
+    parser.add_argument("-o", "--output", required=True, type=Path, metavar="MODEL.onnx")
+    parser.add_argument("--model", default="default", help="to start from [default]")
+    parser.add_argument("--gain", type=float, help="ADU a photon; otherwise the geometry's")
+    parser.set_defaults(run=_adapt)
+
+
+def _adapt(parsed: argparse.Namespace) -> int:
+    _need_training()
+    from .adapt import adapt, label_patterns, open_judge
+
+    if parsed.output.suffix != ".onnx" or not parsed.output.parent.is_dir():
+        raise ValueError(f"{parsed.output}: a model's name ends in .onnx, in a folder that exists")
+    model = load_model(parsed.model)
+    source = open_source(parsed.inputs, None if parsed.geometry is None else load_geometry(parsed.geometry))
+    detector = override(source.detector, parsed)
+    gain = parsed.gain or detector.photon_gain
+    if gain is None:
+        raise ValueError("the geometry has no gain (adu_per_photon or adu_per_eV): give it with --gain")
+    predictions = stream_sets(parsed.stream, detector, predictions=True)
+    predictions = {event: peaks for event, peaks in predictions.items() if len(peaks)}
+    judge = open_judge(model)
+    data = label_patterns(source.events(), predictions, detector, judge, gain=gain, threshold=model.threshold)
+    outcome = adapt(model, data, parsed.output)
+    print("\n".join(outcome.lines()))
+    print(f"wrote {parsed.output}: peakrt find --model {parsed.output}")
     return 0
 
 

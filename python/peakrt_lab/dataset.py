@@ -53,7 +53,8 @@ def of_scene(seed: int, number: int) -> Candidates:
     return Candidates(numbers, labels, np.full(len(labels), number))
 
 
-def _join(parts: list[Candidates]) -> Candidates:
+def join(parts: list[Candidates]) -> Candidates:
+    """All of several as one."""
     names = ("numbers", "labels", "scene")
     return Candidates(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
@@ -62,7 +63,7 @@ def _write_shard(folder: Path, seed: int, first: int, size: int) -> None:
     path = folder / f"{seed}-{recipe.VERSION}-{first:07d}-{size}.npz"
     if path.exists():
         return
-    shard = _join([of_scene(seed, number) for number in range(first, first + size)])
+    shard = join([of_scene(seed, number) for number in range(first, first + size)])
     unfinished = path.with_suffix(".inprogress")
     with open(unfinished, "wb") as file:
         np.savez(file, numbers=shard.numbers, labels=shard.labels, scene=shard.scene)
@@ -96,4 +97,4 @@ def load(folder: Path, *, seed: int, first: int, scenes: int, shard: int = 50) -
             raise FileNotFoundError(f"{path} is missing: generate the scenes first")
         with np.load(path, allow_pickle=False) as file:
             parts.append(Candidates(file["numbers"], file["labels"], file["scene"]))
-    return _join(parts)
+    return join(parts)

@@ -1,0 +1,92 @@
+"""Adapting a judge to an experiment: labels from predictions, better or refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs torch: pip install 'peakrt[train]'")
+pytest.importorskip("onnx", reason="needs onnx")
+
+from peakrt import NetworkConfig, PeakFinder  # noqa: E402
+from peakrt.engine_onnx import OnnxEngine  # noqa: E402
+from peakrt.event import Event  # noqa: E402
+from peakrt.model import load_model  # noqa: E402
+from peakrt.reader import SlabPeaks  # noqa: E402
+from peakrt_geometry import load_detector  # noqa: E402
+from peakrt_lab.adapt import AdaptConfig, adapt, label_patterns, open_judge  # noqa: E402
+from peakrt_lab.compare import slab_peaks  # noqa: E402
+from peakrt_lab.judge import predict  # noqa: E402
+from peakrt_lab.simulate import RESPONSES, Scene, Simulator  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def experiment():
+    """Frames of crystals with large cells on a blurring detector, and what their lattices predict."""
+    detector = load_detector("rayonix_mx170")
+    response = replace(RESPONSES["rayonix_mx170"], psf=1.3, psf_tail=0.15)
+    scene = Scene(hit_fraction=1.0, photons=(1000.0, 10000.0))
+    simulator = Simulator(
+        detector, scene, response, cell=(210.0, 230.0, 260.0, 90.0, 90.0, 90.0), space_group="P 21 21 21", seed=3
+    )
+    simulated = [simulator.event(k) for k in range(8)]
+    predictions = {
+        k: SlabPeaks(e.peaks["ss"].astype(float), e.peaks["fs"].astype(float), e.peaks["photons"].astype(float), np.full(len(e.peaks), np.nan))
+        for k, e in enumerate(simulated)
+    }  # fmt: skip
+    return detector, [Event(e.frame, simulator.good) for e in simulated], predictions, simulator.gain
+
+
+def test_a_model_opens_as_the_network_it_was(experiment) -> None:
+    model = load_model("default")
+    numbers = np.random.default_rng(0).normal(2, 3, (500, 53)).astype(np.float32)
+    np.testing.assert_allclose(predict(open_judge(model), numbers), OnnxEngine(model)(numbers), atol=1e-5)
+
+
+def test_adapting_helps_and_says_so(experiment, tmp_path: Path) -> None:
+    detector, events, predictions, gain = experiment
+    model = load_model("default")
+    data = label_patterns(events, predictions, detector, open_judge(model), gain=gain, threshold=model.threshold)
+    assert set(np.unique(data.labels)) == {0, 1, 2}
+    said: list[str] = []
+    outcome = adapt(
+        model, data, tmp_path / "adapted.onnx", config=AdaptConfig(steps=300, replay_scenes=100), say=said.append
+    )
+    assert outcome.after >= outcome.before
+    assert outcome.patterns >= 4
+    assert said
+    adapted = load_model(str(tmp_path / "adapted.onnx"))
+    assert adapted.provenance["adapted"]["from"] == model.digest
+    finder = PeakFinder(NetworkConfig(model=str(tmp_path / "adapted.onnx"), gain=gain), geometry=detector)
+    assert len(slab_peaks(finder(events[0].frame, events[0].mask), 1920)) > 15
+
+
+def test_predictions_of_other_frames_teach_nothing(experiment) -> None:
+    detector, events, predictions, gain = experiment
+    model = load_model("default")
+    moved = {k: SlabPeaks(p.ss + 7, p.fs + 9, p.intensity, p.snr) for k, p in predictions.items() if k < 2}
+    with pytest.raises(ValueError, match="no pattern teaches"):
+        label_patterns(events[:2], {k: SlabPeaks(p.ss[:5], p.fs[:5], p.intensity[:5], p.snr[:5]) for k, p in moved.items()},
+                       detector, open_judge(model), gain=gain, threshold=model.threshold)  # fmt: skip
+
+
+def test_what_gets_worse_is_not_written(experiment, tmp_path: Path) -> None:
+    detector, events, predictions, gain = experiment
+    model = load_model("default")
+    data = label_patterns(events, predictions, detector, open_judge(model), gain=gain, threshold=model.threshold)
+    wrong = replace(data, labels=np.where(data.scene % 2 == 1, 1 - data.labels % 2, data.labels).astype(np.int8))
+    with pytest.raises(ValueError, match="it got worse"):
+        adapt(
+            model,
+            wrong,
+            tmp_path / "worse.onnx",
+            config=AdaptConfig(steps=200, learning_rate=1e-2, replay_scenes=8),
+            say=lambda text: None,
+        )
+    assert not list(tmp_path.iterdir())
+    few = data.only(data.scene < 2)
+    with pytest.raises(ValueError, match="at least 4"):
+        adapt(model, few, tmp_path / "few.onnx", say=lambda text: None)
