@@ -53,7 +53,7 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int
         return 130
     except BrokenPipeError:
         return 1
-    except (OSError, ValueError, RuntimeError, MemoryError) as error:
+    except (OSError, ValueError, RuntimeError, MemoryError, ImportError) as error:
         print(f"{parser.prog}: error: {one_line(error)}", file=sys.stderr)
         return 1
     return status

@@ -1,0 +1,84 @@
+"""Runs of facilities as sources, with the data their own packages write."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from peakrt.sources import open_source
+from peakrt_geometry import load_detector
+
+
+@pytest.fixture(scope="module")
+def agipd_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    examples = pytest.importorskip(
+        "extra_data.tests.make_examples", reason="needs EXtra-data: pip install 'peakrt[xfel]'"
+    )
+    folder = tmp_path_factory.mktemp("r0012")
+    examples.make_agipd1m_run(str(folder))
+    return folder
+
+
+def test_agipd_run_gives_what_extra_data_reads(agipd_run: Path) -> None:
+    from extra_data import RunDirectory, by_index
+    from extra_data.components import AGIPD1M
+
+    detector = load_detector("agipd1m")
+    source = open_source([f"xfel={agipd_run}"], detector)
+    theirs = AGIPD1M(RunDirectory(str(agipd_run)), raw=True)
+    assert len(source) == len(theirs.train_ids) * theirs.frames_per_train
+    expected = theirs.select_trains(by_index[:2]).get_array("image.data", unstack_pulses=False).values
+    expected = expected[:, :, 0] if expected.ndim == 5 else expected
+    for number, event in zip(range(3), source.events(), strict=False):
+        assert event.frame.shape == (16, 512, 128)
+        np.testing.assert_array_equal(event.frame, expected[:, number])
+        assert event.timestamp[2] == int(theirs.train_ids[0])
+    later = next(source.events(theirs.frames_per_train + 1))
+    np.testing.assert_array_equal(later.frame, expected[:, theirs.frames_per_train + 1])
+
+
+def test_agipd_run_is_found_and_written(agipd_run: Path, tmp_path: Path) -> None:
+    command = [
+        "find",
+        f"xfel={agipd_run}",
+        "-g",
+        "agipd1m",
+        "-o",
+        str(tmp_path / "out.cxi"),
+        "-n",
+        "5",
+        "--events",
+        "all",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "peakrt.cli", *command, "--gain", "8"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    with h5py.File(tmp_path / "out.cxi") as file:
+        assert len(file["/entry_1/result_1/nPeaks"]) == 5
+        assert file["/LCLS/fiducial"][0] == 10000
+
+
+@pytest.mark.parametrize(("text", "geometry", "message"), [
+    ("xfel=/nowhere", "agipd1m", "no run that EXtra-data can open"), ("RUN", None, "give a geometry"),
+    ("RUN", "jungfrau1m", "do not fit"), ("exp=mfx100", "agipd1m", "expected exp=NAME,run=NUMBER"),
+    ("moon=1", "agipd1m", "neither a file nor a run"), ("exp=mfx100,run=3,colour=red", None, "expected exp=NAME"),
+])  # fmt: skip
+def test_wrong_runs_are_said(agipd_run: Path, text: str, geometry: str | None, message: str) -> None:
+    detector = None if geometry is None else load_detector(geometry)
+    with pytest.raises((ValueError, OSError), match=message):
+        next(open_source([text.replace("RUN", f"xfel={agipd_run}")], detector).events())
+
+
+def test_a_missing_host_is_one_line_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psana", None)
+    with pytest.raises(ImportError, match=r"pip install 'peakrt\[psana\]'"):
+        open_source(["exp=mfx100,run=3"])
+    monkeypatch.setitem(sys.modules, "extra_data", None)
+    with pytest.raises(ImportError, match=r"pip install 'peakrt\[xfel\]'"):
+        open_source(["xfel=/nowhere"], load_detector("agipd1m"))
