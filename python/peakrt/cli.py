@@ -127,6 +127,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_find(commands)
     _add_view(commands)
     _add_info(commands)
+    _add_serve(commands)
     return parser
 
 
@@ -394,6 +395,28 @@ def _info(parsed: argparse.Namespace) -> int:
     for path in parsed.inputs:
         for line in describe_input(path, None if detector is None else override(detector, parsed)):
             print(line)
+    return 0
+
+
+# serve
+
+
+def _add_serve(commands: Any) -> None:
+    parser = commands.add_parser("serve", help="find for the ranks of this node; they start it themselves")
+    parser.add_argument("--socket", type=Path, help="where to listen [a folder of yours alone]")
+    parser.add_argument("--linger", type=float, default=5.0, metavar="s", help="stay so long without anybody [5]")
+    parser.add_argument("-j", "--threads", type=int, help="frames at a time [cores]")
+    parser.set_defaults(run=_serve)
+
+
+def _serve(parsed: argparse.Namespace) -> int:
+    from .serve import Server
+    from .wire import socket_path
+
+    path = parsed.socket or socket_path()
+    server = Server(path, linger_s=parsed.linger, workers=parsed.threads)
+    print(f"serving at {path}", flush=True)
+    server.run()
     return 0
 
 

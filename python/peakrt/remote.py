@@ -1,0 +1,247 @@
+"""A finder whose work the node's server does: the same calls as PeakFinder, one memory for all ranks' lore."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import mmap
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Generator, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from peakrt_geometry import Detector, write_geom
+
+from . import wire
+from .classical import as_frame, as_mask
+from .config import FinderConfig, NetworkConfig
+from .peaks import PEAK, PeakArray, PeakTable
+from .serve import describe
+
+log = logging.getLogger("peakrt")
+_START_S = 30.0  # a server that is not there by then will not come
+_started: list[subprocess.Popen[bytes]] = []  # they outlive the finder that started them
+
+
+class RemoteFinder:
+    """Finds peaks through the node's server, which it starts if there is none.
+
+    config, geometry, mask : as PeakFinder's; slots : frames that may be on their way at a time
+    A server that dies is started once more, and the frames on their way are sent again; a second death without a
+    frame between is an error. Close it, or leave its context, when done. Raises ValueError for what the finder refuses,
+    PermissionError for another user's server, RuntimeError for one that cannot be started.
+    """
+
+    def __init__(
+        self,
+        config: FinderConfig | None = None,
+        *,
+        geometry: Detector | None = None,
+        mask: npt.ArrayLike | None = None,
+        slots: int = 4,
+        path: Path | None = None,
+    ) -> None:
+        self._config, self._geometry, self._mask = config or NetworkConfig(), geometry, mask
+        self._slots, self._path = slots, path or wire.socket_path()
+        self._connection: socket.socket | None = None
+        self._memory: mmap.mmap | None = None
+        self._shape: tuple[int, ...] = ()
+        self._slot_bytes = 0
+        self._next = 0
+        self._flying: dict[int, dict[str, Any]] = {}  # requests that have no answer yet
+        self._answers: dict[int, PeakArray | ValueError] = {}
+        self._deaths = 0
+
+    def __enter__(self) -> RemoteFinder:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the server and give the memory back."""
+        self._hang_up()
+        if self._memory is not None:
+            self._memory.close()
+            os.close(self._descriptor)
+            self._memory = None
+        self._flying.clear()
+
+    def _hang_up(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def __call__(self, frame: npt.ArrayLike) -> PeakArray:
+        """Find the peaks of one frame: a PEAK array."""
+        return self._result(self._submit(as_frame(frame)))
+
+    def find(self, frames: Iterable[npt.ArrayLike]) -> PeakTable:
+        """Find the peaks of many frames: a PeakTable in their order."""
+        return PeakTable.from_events(list(self.map(frames)))
+
+    def map(self, frames: Iterable[npt.ArrayLike]) -> Generator[PeakArray, None, None]:
+        """Give the peaks of frames in their order, as many on their way as there are slots."""
+        waiting: list[int] = []
+        for frame in frames:
+            if len(waiting) == self._slots:
+                yield self._result(waiting.pop(0))
+            waiting.append(self._submit(as_frame(frame)))
+        for number in waiting:
+            yield self._result(number)
+
+    # Frames out, answers in
+
+    def _submit(self, frame: npt.NDArray[Any]) -> int:
+        """Put a frame into a free slot and send for it; waits for an answer where no slot is free."""
+        if self._memory is None:
+            self._make_memory(frame)
+        assert self._memory is not None
+        if frame.shape != self._shape:
+            raise ValueError(f"frame has shape {frame.shape}, the first had {self._shape}")
+        if frame.nbytes > self._slot_bytes:
+            raise ValueError(f"frame of {frame.dtype} does not fit a slot made for the first one")
+        while len(self._flying) == self._slots:
+            self._take_answer()
+        used = {request["slot"] for request in self._flying.values()}
+        slot = next(k for k in range(self._slots) if k not in used)
+        start = slot * self._slot_bytes
+        self._memory[start : start + frame.nbytes] = frame.data.cast("B")
+        self._next += 1
+        request = {"id": self._next, "slot": slot, "dtype": frame.dtype.str}
+        self._flying[self._next] = request
+        self._send(request)
+        return self._next
+
+    def _result(self, number: int) -> PeakArray:
+        while number not in self._answers:
+            self._take_answer()
+        answer = self._answers.pop(number)
+        if isinstance(answer, ValueError):
+            raise answer
+        return answer
+
+    def _send(self, request: dict[str, Any]) -> None:
+        try:
+            wire.send(self._connected(), request)
+        except PermissionError:
+            raise
+        except (EOFError, OSError):
+            self._revive()
+
+    def _take_answer(self) -> None:
+        try:
+            answer, payload = wire.receive(self._connected())
+        except (EOFError, OSError):
+            self._revive()
+            return
+        number = int(answer["id"])
+        if self._flying.pop(number, None) is None:
+            raise RuntimeError(f"the server answered request {number}, which was not asked or is answered already")
+        self._deaths = 0
+        if "error" in answer:
+            self._answers[number] = ValueError(str(answer["error"]))
+        else:
+            self._answers[number] = np.frombuffer(payload, PEAK).copy()
+
+    # The server
+
+    def _make_memory(self, frame: npt.NDArray[Any]) -> None:
+        self._shape, self._slot_bytes = frame.shape, -(-frame.size * max(4, frame.itemsize) // 4096) * 4096
+        self._descriptor = os.memfd_create("peakrt-frames", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.ftruncate(self._descriptor, self._slots * self._slot_bytes)
+        fcntl.fcntl(self._descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+        self._memory = mmap.mmap(self._descriptor, self._slots * self._slot_bytes)
+
+    def _revive(self) -> None:
+        """After the server's death: connect to another, and send again what was on its way."""
+        self._hang_up()
+        self._deaths += 1
+        if self._deaths > 2:
+            raise RuntimeError("the server died three times over the same frames: run without it, or look at its log")
+        log.warning("the server has gone: starting it again, %d frames are sent once more", len(self._flying))
+        try:
+            connection = self._connected()
+            for request in self._flying.values():
+                wire.send(connection, request)
+        except (EOFError, OSError):
+            self._revive()
+
+    def _connected(self) -> socket.socket:
+        if self._connection is None:
+            connection = self._reach()
+            try:
+                self._greet(connection)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
+        return self._connection
+
+    def _greet(self, connection: socket.socket) -> None:
+        name, options = describe(self._config)
+        mask = b"" if self._mask is None else np.packbits(as_mask(self._mask, self._shape)).tobytes()
+        hello = {
+            "version": wire.VERSION, "finder": name, "options": options, "geometry": _as_text(self._geometry),
+            "shape": self._shape, "slots": self._slots, "slot_bytes": self._slot_bytes,
+        }  # fmt: skip
+        wire.send(connection, hello, mask)
+        answer, _ = wire.receive(connection)
+        if "error" in answer:
+            raise ValueError(f"the server refused: {answer['error']}")
+        socket.send_fds(connection, [b"m"], [self._descriptor])
+
+    def _reach(self) -> socket.socket:
+        """Connect, and start the server if nobody answers; one rank does, the others wait for it."""
+        until = time.monotonic() + _START_S
+        process: subprocess.Popen[bytes] | None = None
+        with open(self._path.with_suffix(".lock"), "w") as lock:
+            while time.monotonic() < until:
+                connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+                try:
+                    connection.connect(str(self._path))
+                except OSError:
+                    connection.close()
+                else:
+                    if wire.peer_uid(connection) != os.getuid():
+                        connection.close()
+                        raise PermissionError(f"the server at {self._path} is another user's")
+                    return connection
+                if process is None:
+                    try:
+                        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        process = _start(self._path)
+                    except BlockingIOError:
+                        pass  # another rank is starting it
+                elif process.poll() is not None:
+                    process = None  # somebody else was first, or it failed: look again
+                time.sleep(0.05)
+        raise RuntimeError(
+            f"no server came up at {self._path} within {_START_S:.0f} s: its log is {self._path.with_suffix('.log')}"
+        )
+
+
+def _start(path: Path) -> subprocess.Popen[bytes]:
+    with open(path.with_suffix(".log"), "ab") as output:
+        command = [sys.executable, "-m", "peakrt.cli", "serve", "--socket", str(path)]
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+    _started[:] = [earlier for earlier in _started if earlier.poll() is None] + [process]
+    return process
+
+
+def _as_text(geometry: Detector | None) -> str | None:
+    if geometry is None:
+        return None
+    with tempfile.TemporaryDirectory(prefix="peakrt-") as folder:
+        write_geom(geometry, Path(folder) / "g.geom", comment="")
+        return (Path(folder) / "g.geom").read_text(encoding="utf-8")
