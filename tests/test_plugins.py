@@ -202,3 +202,20 @@ def test_model_mode_of_om() -> None:
     )  # fmt: skip
     found = finder.find_peaks(data=stacks[0].reshape(1024, 1024))
     assert recall_and_precision([np.c_[found["ss"], found["fs"]]], truth)[0] > 0.9
+
+
+def test_model_mode_through_the_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    mode.forget()
+    (tmp_path / "private").mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "private"))
+    stacks, _, mask, _ = events(2)
+    own = [rows(psana2.peaks_adaptive(stack, mask, mode="model")) for stack in stacks]
+    mode.forget()
+    monkeypatch.setenv("PEAKRT_SERVE", "1")
+    served = [rows(psana2.peaks_adaptive(stack, mask, mode="model")) for stack in stacks]
+    for a, b in zip(own, served, strict=True):
+        np.testing.assert_array_equal(a, b)
+    other = mask.copy()
+    other[0, :200] = False
+    assert len(psana2.peaks_adaptive(stacks[0], other, mode="model")) < len(served[0])
+    mode.forget()

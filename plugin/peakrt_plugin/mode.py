@@ -2,7 +2,8 @@
 
 One argument chooses, or for a job that is not to be edited further the environment variable PEAKRT_MODE. The network does
 better where it knows the distance of each pixel from the beam: PEAKRT_GEOMETRY names a CrystFEL .geom of the detector,
-which also tells it the gain.
+which also tells it the gain. PEAKRT_SERVE=1 lets the node's server find for all ranks (peakrt serve), which the first rank
+starts.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from peakrt import NetworkConfig, PeakFinder
 from peakrt.classical import as_frame
 from peakrt.peaks import PeakArray
+from peakrt.remote import RemoteFinder
 from peakrt_geometry import Detector, read_geom
 
 MODES = ("compat", "model")
@@ -30,6 +32,7 @@ def choose(mode: str | None) -> str:
 
 
 _finders: dict[tuple[Any, ...], PeakFinder] = {}
+_served: dict[tuple[Any, ...], tuple[npt.NDArray[np.bool_] | None, RemoteFinder]] = {}
 
 
 def network_peaks(data: npt.ArrayLike, mask: Any, *, place: object = None) -> PeakArray:
@@ -45,13 +48,26 @@ def network_peaks(data: npt.ArrayLike, mask: Any, *, place: object = None) -> Pe
         _finders[key] = PeakFinder(NetworkConfig(), geometry=_geometry(frame.size))
     finder = _finders[key]
     shape = frame.shape if finder.geometry is None else finder.geometry.shape
-    good = None
+    good: npt.NDArray[np.bool_] | None = None
     if mask is not None:
         array = np.asarray(mask)
         if array.size != frame.size:
             raise ValueError(f"mask has shape {array.shape}, the data {frame.shape}")
         good = array.reshape(shape) != 0
-    return _in_segments(finder(frame.reshape(shape), good), shape[1], frame.shape[1])
+    whole = frame.reshape(shape)
+    peaks = _serve(key, finder, good)(whole) if os.environ.get("PEAKRT_SERVE") == "1" else finder(whole, good)
+    return _in_segments(peaks, shape[1], frame.shape[1])
+
+
+def _serve(key: tuple[Any, ...], finder: PeakFinder, good: npt.NDArray[np.bool_] | None) -> RemoteFinder:
+    """The server's finder of a key; another mask makes another."""
+    known = _served.get(key)
+    if known is not None and (known[0] is good or (good is not None and np.array_equal(known[0], good))):  # type: ignore[arg-type]
+        return known[1]
+    if known is not None:
+        known[1].close()
+    _served[key] = (good, RemoteFinder(finder.config, geometry=finder.geometry, mask=good))
+    return _served[key][1]
 
 
 def _geometry(pixels: int) -> Detector | None:
@@ -84,3 +100,6 @@ def _in_segments(peaks: PeakArray, height: int, rows: int) -> PeakArray:
 def forget() -> None:
     """Forget what was learned: for the next run, or another detector of the same shape."""
     _finders.clear()
+    for _, remote in _served.values():
+        remote.close()
+    _served.clear()
