@@ -82,3 +82,94 @@ def test_a_missing_host_is_one_line_with_its_remedy(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "extra_data", None)
     with pytest.raises(ImportError, match=r"pip install 'peakrt\[xfel\]'"):
         open_source(["xfel=/nowhere"], load_detector("agipd1m"))
+
+
+# psana1, which can only be installed at LCLS: a module of its shape
+
+
+class EventId:
+    pass
+
+
+class OldDetector:
+    """Gives a stack of two Jungfrau-like segments; the third event lacks it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.buffer = np.zeros((2, 512, 1024), np.float32)
+        self.pyda = self
+        self.path = str(folder / "0-end.data")
+
+    def geoaccess(self, run: int) -> OldDetector:
+        return self
+
+    def calib(self, event: int) -> np.ndarray | None:
+        self.buffer[:] = event
+        return None if event == 3 else self.buffer
+
+    def mask(self, event: int, **choices: bool) -> np.ndarray:
+        assert choices["status"]
+        mask = np.ones(self.buffer.shape, np.uint8)
+        mask[1, 5, 6] = 0
+        return mask
+
+
+class OldEvent(int):
+    def get(self, kind: type) -> OldEvent:
+        assert kind is EventId
+        return self
+
+    def time(self) -> tuple[int, int]:
+        return 100, int(self)
+
+    def fiducials(self) -> int:
+        return 7 * int(self)
+
+
+@pytest.fixture
+def psana1(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    import types
+
+    lines = ["# jungfrau", "IP 0 CAMERA 0 0 0 -100000 0 0 0 0 0 0"]
+    lines += [f"CAMERA 0 JUNGFRAU:V1 {k} 0 {40000 * k} 0 0 0 0 0 0 0" for k in range(2)]
+    (tmp_path / "0-end.data").write_text("\n".join(lines))
+    asked: list[str] = []
+
+    def data_source(name: str):
+        asked.append(name)
+        return types.SimpleNamespace(events=lambda: (OldEvent(k) for k in range(1, 8)))
+
+    def detector(name: str) -> OldDetector:
+        return {"jungfrau": OldDetector(tmp_path)}[name]
+
+    module = types.SimpleNamespace(EventId=EventId, DataSource=data_source, Detector=detector)
+    monkeypatch.setitem(sys.modules, "psana", module)
+    return asked
+
+
+def test_psana1_run(psana1: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    source = open_source(["exp=cxi123,run=4"], name="jungfrau")
+    assert psana1 == ["exp=cxi123:run=4:smd"]
+    events = list(source.events())  # all kept: the detector fills one buffer again and again
+    assert [event.frame[0, 0, 0] for event in events] == [1, 2, 4, 5, 6, 7]
+    assert events[0].frame.shape == source.detector.shape == (1, 1024, 1024)
+    assert events[2].timestamp == (100, 4, 28)
+    assert not events[0].mask[0, 512 + 5, 6]
+    source.done = frozenset({(100, 2), (100, 5)})
+    assert [event.frame[0, 0, 0] for event in source.events()] == [1, 4, 6, 7]
+    source.done = frozenset()
+    shares = []
+    for rank in range(3):
+        monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "3")
+        monkeypatch.setenv("OMPI_COMM_WORLD_RANK", str(rank))
+        shares += [int(event.frame[0, 0, 0]) for event in source.events()]
+    assert sorted(shares) == [1, 2, 4, 5, 6, 7]
+    limited = open_source(["exp=cxi123,run=4,dir=/data,events=2"], name="jungfrau")
+    monkeypatch.delenv("OMPI_COMM_WORLD_SIZE")
+    assert len(list(limited.events())) == 2
+    assert psana1[-1] == "exp=cxi123:run=4:smd:dir=/data"
+    with pytest.raises(ValueError, match="no detector epix"):
+        open_source(["exp=cxi123,run=4"], name="epix")
+    with pytest.raises(ValueError, match="say which detector"):
+        open_source(["exp=cxi123,run=4"])
+    with pytest.raises(ValueError, match="do not fit"):
+        next(open_source(["exp=cxi123,run=4"], load_detector("eiger4m"), name="jungfrau").events())

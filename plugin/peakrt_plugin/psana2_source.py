@@ -18,25 +18,6 @@ from peakrt.event import Event
 from peakrt_geometry import Detector, parse_psana_geometry
 
 log = logging.getLogger("peakrt")
-_KEYS = {"exp", "run", "dir", "calib", "events"}
-
-
-def open_run(text: str, geometry: Detector | None, name: str | None) -> Psana2Source:
-    """Open ``exp=...,run=...[,dir=...][,calib=none][,events=N]``.
-
-    Raises ValueError for a key or a detector that is not there, ImportError, with the remedy, without psana.
-    """
-    keys = dict(part.partition("=")[::2] for part in text.split(","))
-    if not keys.keys() <= _KEYS or "run" not in keys or not keys["run"].isdigit():
-        raise ValueError(
-            f"{text}: expected exp=NAME,run=NUMBER and, if need be, {', '.join(sorted(_KEYS - {'exp', 'run'}))}"
-        )
-    if keys.get("calib", "none") != "none":
-        raise ValueError(f"{text}: calib can only be none; otherwise psana asks its calibration service")
-    return Psana2Source(
-        keys["exp"], int(keys["run"]), name, folder=keys.get("dir"), calibrated="calib" not in keys, geometry=geometry,
-        max_events=int(keys.get("events", "0")),
-    )  # fmt: skip
 
 
 class Psana2Source:
@@ -61,6 +42,8 @@ class Psana2Source:
         geometry: Detector | None = None,
         max_events: int = 0,
     ) -> None:
+        from psana import DataSource
+
         options: dict[str, Any] = {"exp": exp, "run": run}
         if folder is not None:
             _ask_no_logbook()
@@ -75,7 +58,7 @@ class Psana2Source:
             options["max_events"] = max_events
         self.done: frozenset[tuple[int, int]] = frozenset()
         self._name = f"exp={exp},run={run}"
-        self._run = next(_data_source(**options).runs())
+        self._run = next(DataSource(**options).runs())
         self._raw = self._open(detector, calibrated)
         self._calibrated = calibrated
         self._slab_mask: npt.NDArray[np.bool_] | None = None
@@ -149,20 +132,8 @@ class Psana2Source:
         return good
 
 
-def _data_source(**options: Any) -> Any:
-    try:
-        from psana import DataSource
-    except ImportError as error:
-        raise ImportError(
-            f"runs need psana, and MPI libraries it can load: pip install 'peakrt[psana]' ({error})"
-        ) from error
-    return DataSource(**options)
-
-
 def _ask_no_logbook() -> None:
     """With a folder given psana need not know where the files are: without a network the question takes minutes."""
-    try:
-        from psana.psexp.ds_base import DataSourceBase
-    except ImportError:
-        return  # _data_source says so
+    from psana.psexp.ds_base import DataSourceBase
+
     DataSourceBase._get_file_info_from_db = lambda self, run: {}
