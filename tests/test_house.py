@@ -62,10 +62,36 @@ def test_only_the_command_lines_print_or_exit() -> None:
 
 
 def test_import_peakrt_is_light() -> None:
-    heavy = ["torch", "cupy", "tensorrt", "psana", "mpi4py", "matplotlib", "h5py", "scipy", "gemmi", "fabio"]
+    heavy = [
+        "onnxruntime",
+        "lightgbm",
+        "torch",
+        "cupy",
+        "tensorrt",
+        "psana",
+        "mpi4py",
+        "matplotlib",
+        "h5py",
+        "scipy",
+        "gemmi",
+        "fabio",
+    ]
     code = f"import sys, peakrt; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_only_one_file_speaks_mpi_and_the_runtime_no_torch() -> None:
+    speakers = {path.name for path in FOLDERS["peakrt"].rglob("*.py") if "mpi4py" in imports(path)}
+    assert speakers == {"mpi.py"}
+    for folder in ("peakrt", "peakrt_plugin", "peakrt_geometry"):
+        for path in FOLDERS[folder].rglob("*.py"):
+            assert not imports(path) & {"torch", "lightgbm", "onnx"}, path
+
+
+def test_simulation_and_evaluation_need_no_torch() -> None:
+    code = "import sys; sys.modules['torch'] = None; import peakrt_lab.cli, peakrt_lab.report, peakrt_lab.tune, peakrt_lab.recipe, peakrt_lab.dataset"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_nothing_unpickles() -> None:
