@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import settings
 
+from peakrt import _native
 from peakrt_geometry import Detector
 from peakrt_geometry.crystfel import parse_geom
 from peakrt_lab.simulate import Response, Scene, Simulator
@@ -71,6 +73,20 @@ def run_file(tmp_path_factory: pytest.TempPathFactory, small_detector: Detector)
     )  # fmt: skip
     write_run(folder / "run.cxi", simulator, (simulator.event(n) for n in range(12)))
     return folder / "run.cxi"
+
+
+def instruction_sets() -> Iterator[str]:
+    """Switch to each instruction set that this CPU has, in turn, and back."""
+    before = _native.instruction_set()
+    try:
+        for name in ("plain", "avx2", "avx512"):
+            try:
+                _native.set_instruction_set(name)
+            except ValueError:
+                continue
+            yield name
+    finally:
+        _native.set_instruction_set(before)
 
 
 def crowded_frame(

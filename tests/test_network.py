@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from peakrt import PeakFinder, _native
+from peakrt import PeakFinder
 from peakrt.bad_pixels import BadPixels
 from peakrt.config import NetworkConfig
 from peakrt.gain import estimate_gain
@@ -20,6 +20,7 @@ from peakrt.propose import CANDIDATE, FEATURES, Proposer
 from peakrt_geometry import load_detector
 from peakrt_lab.simulate import RESPONSES, Response, Scene, Simulator
 
+from .conftest import instruction_sets
 from .twins import deviance, propose
 
 GAIN = 10.0
@@ -83,18 +84,10 @@ def tile_numbers(shape: tuple[int, int]) -> np.ndarray:
 def test_instruction_sets_agree_to_the_bit(case: tuple[np.ndarray, np.ndarray]) -> None:
     frame, mask = case
     proposer = Proposer(mask[None])
-    before = _native.instruction_set()
     results = []
-    try:
-        for name in ("plain", "avx2", "avx512"):
-            try:
-                _native.set_instruction_set(name)
-            except ValueError:
-                continue
-            proposer.propose(frame[None], GAIN)
-            results.append((proposer.candidates.tobytes(), proposer.describe().tobytes()))
-    finally:
-        _native.set_instruction_set(before)
+    for _ in instruction_sets():
+        proposer.propose(frame[None], GAIN)
+        results.append((proposer.candidates.tobytes(), proposer.describe().tobytes()))
     assert all(result == results[0] for result in results)
 
 

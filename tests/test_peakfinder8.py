@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from peakrt import Peakfinder8, _native
+from peakrt import Peakfinder8
 from peakrt.sources import open_source
 from peakrt_geometry import detector_names, load_detector
 from peakrt_lab.simulate import RESPONSES, Scene, Simulator
 
 from . import peers, twins
-from .conftest import crowded_frame
+from .conftest import crowded_frame, instruction_sets
 
 OPTIONS = {"adc_threshold": 30.0, "min_snr": 5.0, "min_pixels": 2, "max_pixels": 60, "background_radius": 3}
 OM_FIELDS = ("ss", "fs", "intensity", "npix", "max", "noise", "snr")
@@ -153,16 +153,9 @@ def test_every_dtype_gives_the_same_peaks(dtype: object, samples: int) -> None:
 
 def test_every_instruction_set_gives_the_same_bits() -> None:
     frame, mask, radius = case(6, (200, 120), 0.02)
-    best, results = _native.instruction_set(), []
-    try:
-        for name in ("plain", "avx2", "avx512"):
-            try:
-                _native.set_instruction_set(name)
-            except ValueError:
-                continue
-            results += [Peakfinder8(mask, radius, samples_per_bin=n, **OPTIONS)(frame).tobytes() for n in (0, 40)]
-    finally:
-        _native.set_instruction_set(best)
+    results = []
+    for _ in instruction_sets():
+        results += [Peakfinder8(mask, radius, samples_per_bin=n, **OPTIONS)(frame).tobytes() for n in (0, 40)]
     assert len(set(results[0::2])) == 1
     assert len(set(results[1::2])) == 1
 

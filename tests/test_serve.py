@@ -21,6 +21,10 @@ from peakrt.config import NetworkConfig
 from peakrt.remote import RemoteFinder
 from peakrt.serve import Server, _Client, _Turns
 
+HELLO = {
+    "version": wire.VERSION, "finder": "v3r3", "options": {}, "geometry": None, "shape": [1, 8, 8], "slots": 2,
+    "slot_bytes": 4096,
+}  # fmt: skip
 CONFIG = Peakfinder8Config(adc_threshold=20.0, min_snr=5.0)
 
 
@@ -210,18 +214,9 @@ def test_another_version_is_refused_with_the_reason(served: Path) -> None:
     ],
 )
 def test_senseless_greetings_are_refused(served: Path, change: dict) -> None:
-    hello = {
-        "version": wire.VERSION,
-        "finder": "v3r3",
-        "options": {},
-        "geometry": None,
-        "shape": [1, 8, 8],
-        "slots": 2,
-        "slot_bytes": 4096,
-    }
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.connect(str(served))
-        wire.send(connection, {**hello, **change})
+        wire.send(connection, {**HELLO, **change})
         answer, _ = wire.receive(connection)
     assert answer["error"]
 
@@ -230,21 +225,12 @@ def test_senseless_greetings_are_refused(served: Path, change: dict) -> None:
     ("size", "seals", "message"), [(4096, fcntl.F_SEAL_SHRINK, "smaller than its slots"), (8192, 0, "not sealed")]
 )
 def test_memory_that_could_vanish_is_refused(served: Path, size: int, seals: int, message: str) -> None:
-    hello = {
-        "version": wire.VERSION,
-        "finder": "v3r3",
-        "options": {},
-        "geometry": None,
-        "shape": [1, 8, 8],
-        "slots": 2,
-        "slot_bytes": 4096,
-    }
     memory = os.memfd_create("test", os.MFD_ALLOW_SEALING)
     os.ftruncate(memory, size)
     fcntl.fcntl(memory, fcntl.F_ADD_SEALS, seals)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.connect(str(served))
-        wire.send(connection, hello)
+        wire.send(connection, HELLO)
         assert wire.receive(connection)[0]["ok"]
         socket.send_fds(connection, [b"m"], [memory])
         assert message in wire.receive(connection)[0]["error"]

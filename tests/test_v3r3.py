@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from peakrt import _native, v3r3
+from peakrt import v3r3
 from peakrt_plugin.psana1 import COLUMNS, PyAlgos, as_columns
 
 from . import peers, twins
-from .conftest import crowded_frame
+from .conftest import crowded_frame, instruction_sets
 
 DTYPES = ["f4", "f8", "u2", "i2", "i4", "u4", "i8", "u8"]
 
@@ -119,16 +119,7 @@ def test_equals_psana(
 
 def test_every_instruction_set_gives_the_same_peaks() -> None:
     frame, mask = case(11, "f4", 0.05, 1.0)
-    best, results = _native.instruction_set(), set()
-    try:
-        for name in ("plain", "avx2", "avx512"):
-            try:
-                _native.set_instruction_set(name)
-            except ValueError:
-                continue
-            results.add(v3r3(frame, mask, rank=3, son_min=3).tobytes())
-    finally:
-        _native.set_instruction_set(best)
+    results = {v3r3(frame, mask, rank=3, son_min=3).tobytes() for _ in instruction_sets()}
     assert len(results) == 1
 
 
