@@ -11,10 +11,10 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from peakrt_geometry import Detector, write_geom
+from peakrt_geometry import Detector
 
 from .columns import BAD_PIXELS, DATA, GAIN, MASK, N_PEAKS, POWDER_HITS, POWDER_MISSES, PROGRESS, PROVENANCE
-from .writer import cxi_geometry, growing
+from .writer import growing, write_companions
 
 
 def write_master(path: Path, ranks: Sequence[Path], detector: Detector) -> int:
@@ -26,6 +26,19 @@ def write_master(path: Path, ranks: Sequence[Path], detector: Detector) -> int:
     if not ranks:
         raise ValueError("there is no rank file to join: no rank has seen an event")
     unfinished = path.with_name(path.name + ".inprogress")
+    try:
+        hits, images = _join(unfinished, path.parent, ranks)
+        os.replace(unfinished, path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+    if images:
+        write_companions(path, detector, np.flatnonzero(hits))
+    return len(hits)
+
+
+def _join(unfinished: Path, folder: Path, ranks: Sequence[Path]) -> tuple[npt.NDArray[np.bool_], bool]:
+    """Write the datasets of a master that will lie in a folder; returns which rows are hits, and if there are images."""
     with h5py.File(ranks[0], "r") as first, h5py.File(unfinished, "w", libver="latest") as master:
         shapes = {name: (first[name].shape[1:], first[name].dtype) for name in growing(first)}
         counts = [_rows(rank, shapes) for rank in ranks]
@@ -34,7 +47,7 @@ def write_master(path: Path, ranks: Sequence[Path], detector: Detector) -> int:
             at = 0
             for rank, rows in zip(ranks, counts, strict=True):
                 if rows:
-                    where = os.path.relpath(rank, path.parent)
+                    where = os.path.relpath(rank, folder)
                     layout[at : at + rows] = h5py.VirtualSource(where, name, (rows, *shape), dtype)
                 at += rows
             master.create_virtual_dataset(name, layout)
@@ -45,13 +58,7 @@ def write_master(path: Path, ranks: Sequence[Path], detector: Detector) -> int:
         master.attrs.update(first.attrs)
         master[PROVENANCE].attrs.update(first[PROVENANCE].attrs)
         hits = np.concatenate([_hits(rank, rows) for rank, rows in zip(ranks, counts, strict=True)])
-        images = DATA in shapes
-    os.replace(unfinished, path)
-    if images:
-        lines = "".join(f"{path.resolve()} //{row}\n" for row in np.flatnonzero(hits))
-        path.with_suffix(".lst").write_text(lines, encoding="utf-8")
-        write_geom(cxi_geometry(detector), path.with_suffix(".geom"), comment=f"Fits {path.name}, written by PeakRT.")
-    return sum(counts)
+    return hits, DATA in shapes
 
 
 def _rows(rank: Path, shapes: dict[str, tuple[tuple[int, ...], np.dtype[Any]]]) -> int:

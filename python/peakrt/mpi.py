@@ -174,7 +174,7 @@ def _find_as_rank(job: Job, source: Source, rank: int, size: int, done: frozense
     try:
         with job.make_writer(path, source, job.resume) as writer:
             summary = find_run(source, job.make_finder(source), writer, first=first, on_event=job.on_event)
-    except (OSError, ValueError, RuntimeError, MemoryError) as error:
+    except (OSError, ValueError, RuntimeError, MemoryError, ImportError) as error:
         return RankResult(rank, summary, None, str(error) or type(error).__name__)
     return RankResult(rank, summary, path if path.exists() else None)
 

@@ -327,7 +327,7 @@ class CxiWriter:
         self._let_go()
         os.replace(self.unfinished, self.path)
         if self.output.images != "none":
-            self._write_companions(hits)
+            write_companions(self.path, self.detector, hits)
 
     def abandon(self) -> None:
         """Leave what was flushed under its unfinished name, for resume; remove it if nothing was."""
@@ -364,11 +364,6 @@ class CxiWriter:
         """The .geom that fits the CXI."""
         return self.path.with_suffix(".geom")
 
-    def _write_companions(self, hits: npt.NDArray[np.int64]) -> None:
-        where = self.path.resolve()
-        self.list_path.write_text("".join(f"{where} //{row}\n" for row in hits), encoding="utf-8")
-        write_geom(cxi_geometry(self.detector), self.geom_path, comment=f"Fits {self.path.name}, written by PeakRT.")
-
     def __enter__(self) -> CxiWriter:
         return self
 
@@ -390,6 +385,13 @@ def _close_unsaved(file: h5py.File) -> None:
         file.close()
     except (OSError, RuntimeError):
         pass
+
+
+def write_companions(path: Path, detector: Detector, hits: npt.NDArray[np.int64]) -> None:
+    """Write the .lst of a CXI's hits (rows) and the .geom that fits it."""
+    lines = "".join(f"{path.resolve()} //{row}\n" for row in hits)
+    path.with_suffix(".lst").write_text(lines, encoding="utf-8")
+    write_geom(cxi_geometry(detector), path.with_suffix(".geom"), comment=f"Fits {path.name}, written by PeakRT.")
 
 
 def cxi_geometry(detector: Detector) -> Detector:
