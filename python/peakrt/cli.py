@@ -199,21 +199,16 @@ def _find(parsed: argparse.Namespace) -> int:
     source = _open(parsed)
     finder = take_finder(parsed, source.detector)
     writer = _make_writer(parsed, Path(parsed.output), source, parsed.resume)
-    total = min(known_length(source), sys.maxsize if parsed.limit is None else parsed.limit)
-    with tqdm(
-        total=None if total == sys.maxsize else total,
-        initial=writer.events_done,
-        unit="event",
-        disable=None,
-        dynamic_ncols=True,
-    ) as bar:
+    total = min((n for n in (known_length(source), parsed.limit) if n is not None), default=None)
+    with tqdm(total=total, initial=writer.events_done, unit="event", disable=None, dynamic_ncols=True) as bar:
 
         def show(summary: Summary) -> None:
             bar.update()
             bar.set_postfix_str(f"{summary.hits} hits", refresh=False)
             if stop:
+                of_all = "" if total is None else f" of {total}"
                 raise Interrupted(
-                    f"stopped after {writer.events_done} events; {writer.n_hits} hits are in "
+                    f"stopped after {writer.events_done}{of_all} events; {writer.n_hits} hits are in "
                     f"{writer.unfinished}, which can be read; --resume goes on"
                 )
 
@@ -236,9 +231,9 @@ def _open(parsed: argparse.Namespace) -> Source:
     return source
 
 
-def known_length(source: Source) -> int:
-    """Events of a source; a run that is dealt out on the way does not know."""
-    return len(source) if isinstance(source, Sized) else sys.maxsize
+def known_length(source: Source) -> int | None:
+    """Events of a source; None of a run that is dealt out on the way."""
+    return len(source) if isinstance(source, Sized) else None
 
 
 def _make_writer(parsed: argparse.Namespace, path: Path, source: Source, resume: bool) -> CxiWriter:
@@ -356,10 +351,10 @@ def _view(parsed: argparse.Namespace) -> int:
     source.detector = override(source.detector, parsed)
     finder = take_finder(parsed, source.detector)
     if parsed.sheet is None:
-        length = known_length(source)
-        if not 0 <= parsed.event < length:
-            raise ValueError(f"there is no event {parsed.event}: the input has {length}")
-        event = next(source.events(parsed.event))
+        event = None if parsed.event < 0 else next(iter(source.events(parsed.event)), None)
+        if event is None:
+            length = known_length(source)
+            raise ValueError(f"there is no event {parsed.event}: the input has {'fewer' if length is None else length}")
         peaks = finder(event.frame, event.mask)
         save_picture(parsed.output, source.detector, event, peaks, finder.mask_for(event.mask, event.frame.shape))
         print(f"{event}: {len(peaks)} peaks\nwrote {parsed.output}")

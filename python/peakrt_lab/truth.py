@@ -121,6 +121,8 @@ class Truth:
     """
 
     def __init__(self, path: str | Path) -> None:
+        if Path(path).is_file() and not h5py.is_hdf5(path):
+            raise OSError(f"{path} is not a readable HDF5 file")
         with h5py.File(path, "r") as file:
             if PEAKS not in file:
                 raise ValueError(f"{path} has no {PEAKS}: it was not written by peakrt-lab simulate")
