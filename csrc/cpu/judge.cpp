@@ -125,7 +125,6 @@ class Measurement {
         float z;
         const bool good = view.z(c.ss + i, c.fs + j, &z);
         mine_[i + kFar][j + kFar] = good && owned(i, j, others);
-        good_[i + kFar][j + kFar] = good;
         z_[i + kFar][j + kFar] = good ? z : 0;
       }
   }
@@ -294,7 +293,7 @@ class Measurement {
   const int bin_;
   float sigma_, level_ = 0, noise_ = 1, ring_n_ = 100;
   float z_[kSide][kSide];
-  bool good_[kSide][kSide], mine_[kSide][kSide];
+  bool mine_[kSide][kSide];
   Peak peak_{};
 };
 

@@ -9,13 +9,14 @@ starts.
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from peakrt import NetworkConfig, PeakFinder
-from peakrt.classical import as_frame
+from peakrt.classical import as_frame, as_mask
 from peakrt.peaks import PeakArray
 from peakrt.remote import RemoteFinder
 from peakrt_geometry import Detector, read_geom
@@ -31,8 +32,9 @@ def choose(mode: str | None) -> str:
     return chosen
 
 
+_Mask = npt.NDArray[np.bool_] | None
 _finders: dict[tuple[Any, ...], PeakFinder] = {}
-_served: dict[tuple[Any, ...], tuple[npt.NDArray[np.bool_] | None, RemoteFinder]] = {}
+_served: dict[tuple[Any, ...], tuple[_Mask, RemoteFinder]] = {}
 
 
 def network_peaks(data: npt.ArrayLike, mask: Any, *, place: object = None) -> PeakArray:
@@ -44,35 +46,33 @@ def network_peaks(data: npt.ArrayLike, mask: Any, *, place: object = None) -> Pe
     """
     frame = as_frame(data)
     key = (place, frame.shape)
-    if key not in _finders:
-        _finders[key] = PeakFinder(NetworkConfig(), geometry=_geometry(frame.size))
-    finder = _finders[key]
-    shape = frame.shape if finder.geometry is None else finder.geometry.shape
-    good: npt.NDArray[np.bool_] | None = None
-    if mask is not None:
-        array = np.asarray(mask)
-        if array.size != frame.size:
-            raise ValueError(f"mask has shape {array.shape}, the data {frame.shape}")
-        good = array.reshape(shape) != 0
+    geometry = _geometry(os.environ.get("PEAKRT_GEOMETRY"), frame.size)
+    shape = frame.shape if geometry is None else geometry.shape
+    good = None if mask is None else as_mask(mask, shape).view(bool)
     whole = frame.reshape(shape)
-    peaks = _serve(key, finder, good)(whole) if os.environ.get("PEAKRT_SERVE") == "1" else finder(whole, good)
+    if os.environ.get("PEAKRT_SERVE") == "1":
+        peaks = _serve(key, geometry, good)(whole)
+    else:
+        if key not in _finders:
+            _finders[key] = PeakFinder(NetworkConfig(), geometry=geometry)
+        peaks = _finders[key](whole, good)
     return _in_segments(peaks, shape[1], frame.shape[1])
 
 
-def _serve(key: tuple[Any, ...], finder: PeakFinder, good: npt.NDArray[np.bool_] | None) -> RemoteFinder:
+def _serve(key: tuple[Any, ...], geometry: Detector | None, good: _Mask) -> RemoteFinder:
     """The server's finder of a key; another mask makes another."""
     known = _served.get(key)
-    if known is not None and (known[0] is good or (good is not None and np.array_equal(known[0], good))):  # type: ignore[arg-type]
-        return known[1]
     if known is not None:
+        if known[0] is good or (known[0] is not None and good is not None and np.array_equal(known[0], good)):
+            return known[1]
         known[1].close()
-    _served[key] = (good, RemoteFinder(finder.config, geometry=finder.geometry, mask=good))
+    _served[key] = (good, RemoteFinder(NetworkConfig(), geometry=geometry, mask=good))
     return _served[key][1]
 
 
-def _geometry(pixels: int) -> Detector | None:
+@lru_cache(maxsize=8)
+def _geometry(path: str | None, pixels: int) -> Detector | None:
     """Geometry that PEAKRT_GEOMETRY names, if it is of so many pixels: a single segment of it is found without."""
-    path = os.environ.get("PEAKRT_GEOMETRY")
     if not path:
         return None
     geometry = read_geom(path)
@@ -99,6 +99,7 @@ def _in_segments(peaks: PeakArray, height: int, rows: int) -> PeakArray:
 
 def forget() -> None:
     """Forget what was learned: for the next run, or another detector of the same shape."""
+    _geometry.cache_clear()
     _finders.clear()
     for _, remote in _served.values():
         remote.close()

@@ -117,7 +117,7 @@ class Psana2Source:
                 f"{self._name}: frames of segments {numbers} of shape {stack.shape[1:]} do not fit the geometry's {shape}"
             )
         # psana fills one buffer again and again: what is kept must be a copy.
-        whole = np.zeros((segments, *stack.shape[1:]), stack.dtype)
+        whole = (np.empty if len(numbers) == segments else np.zeros)((segments, *stack.shape[1:]), stack.dtype)
         whole[numbers] = stack
         if self._slab_mask is None or len(numbers) != segments:
             self._slab_mask = self._mask(stack.shape, numbers, segments).reshape(shape)

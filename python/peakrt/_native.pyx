@@ -58,8 +58,6 @@ cdef extern from "peakrt/propose.hpp" namespace "peakrt" nogil:
         int32_t asic, panel, ss, fs
         float z, s3, s5, local
     cdef cppclass ProposePlan:
-        RadialPlan bins
-        int64_t good_pixels
         ProposePlan(Shape, const uint8_t*, const float*, vector[Asic], bool) except +
     cdef cppclass ProposeWorkspace:
         vector[Candidate] candidates
@@ -163,12 +161,7 @@ cdef vector[Asic] _asics(const int32_t[:, ::1] asics):
 
 
 cdef object _to_array(const vector[Peak]& peaks, dtype):
-    cdef size_t n = peaks.size(), address
-    out = np.empty(n, dtype)
-    if n:
-        address = out.__array_interface__["data"][0]
-        memcpy(<void*>address, peaks.data(), n * sizeof(Peak))
-    return out
+    return _copy(peaks.data(), peaks.size(), dtype)
 
 
 cdef object _copy(const void* data, size_t n, dtype):
@@ -259,14 +252,6 @@ cdef class ProposerPlan:
     def __dealloc__(self):
         del self.plan
 
-    @property
-    def n_bins(self):
-        return self.plan.bins.n_bins
-
-    @property
-    def good_pixels(self):
-        return self.plan.good_pixels
-
 
 cdef class Proposer:
     """ProposeWorkspace of one thread: candidates of a frame, what a judge sees of them, and the peaks of its scores."""
@@ -288,12 +273,7 @@ cdef class Proposer:
         return self.workspace.candidates.size()
 
     def candidates(self, dtype):
-        cdef size_t n = self.workspace.candidates.size()
-        out = np.empty(n, dtype)
-        cdef size_t address = out.__array_interface__["data"][0]
-        if n:
-            memcpy(<void*>address, self.workspace.candidates.data(), n * sizeof(Candidate))
-        return out
+        return _copy(self.workspace.candidates.data(), self.workspace.candidates.size(), dtype)
 
     def describe(self, frame):
         cdef const void* data = _address(frame)

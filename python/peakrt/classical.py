@@ -49,6 +49,18 @@ def as_mask(mask: npt.ArrayLike | None, shape: tuple[int, ...]) -> npt.NDArray[n
     return np.ascontiguousarray(array.reshape(shape) != 0).view(np.uint8)
 
 
+def as_radius(radius: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """Give distances from the beam axis, (panel, ss, fs) or (ss, fs), as float32 (panel, ss, fs).
+
+    Raises ValueError for another shape.
+    """
+    rho = np.asarray(radius, np.float32)
+    rho = np.ascontiguousarray(rho[None] if rho.ndim == 2 else rho)
+    if rho.ndim != 3:
+        raise ValueError(f"radius has shape {rho.shape}, it should be (panel, ss, fs) or (ss, fs)")
+    return rho
+
+
 def check_options(min_pixels: int, max_pixels: int, background_radius: int, samples_per_bin: int) -> None:
     """Raise ValueError for options of peakfinder8 that make no sense."""
     if min_pixels < 1 or max_pixels < min_pixels or background_radius < 1 or samples_per_bin < 0:
@@ -63,10 +75,7 @@ def radial_plan(
     mask: npt.ArrayLike | None, radius: npt.ArrayLike, asics: npt.ArrayLike | None, samples_per_bin: int
 ) -> tuple[tuple[int, ...], npt.NDArray[np.int32], _native.Plan]:
     """Shape of the frame, ASICs (n, 5), and what peakfinder8 derives from them; arguments as :class:`Peakfinder8`'s."""
-    rho = np.asarray(radius, np.float32)
-    rho = np.ascontiguousarray(rho[None] if rho.ndim == 2 else rho)
-    if rho.ndim != 3:
-        raise ValueError(f"radius has shape {rho.shape}, it should be (panel, ss, fs) or (ss, fs)")
+    rho = as_radius(radius)
     rectangles = np.ascontiguousarray(whole_panels(rho.shape) if asics is None else asics, np.int32)
     check_asics(rectangles, rho.shape)
     return rho.shape, rectangles, _native.Plan(as_mask(mask, rho.shape), rho, rectangles, samples_per_bin)

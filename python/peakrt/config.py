@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -72,3 +72,8 @@ class OutputConfig:
 
 FINDERS = {"network": NetworkConfig, "peakfinder8": Peakfinder8Config, "v3r3": V3r3Config}
 FinderConfig = NetworkConfig | Peakfinder8Config | V3r3Config
+
+
+def named(config: FinderConfig) -> tuple[str, dict[str, Any]]:
+    """Name in FINDERS and options of a finder's config."""
+    return next(name for name, kind in FINDERS.items() if isinstance(config, kind)), asdict(config)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from peakrt_geometry import Detector
 
-from .classical import Peakfinder8, as_frame, v3r3
+from .classical import Peakfinder8, as_frame, as_radius, v3r3
 from .config import FinderConfig, NetworkConfig, Peakfinder8Config, V3r3Config
 from .model import Model, load_model
 from .network import DetectorLore, Engine, NetworkFinder
@@ -49,7 +49,9 @@ class PeakFinder:
         self.engine = engine
         self.config = config or NetworkConfig()
         self.geometry = geometry
-        self._radius = _as_radius(radius) if geometry is None else geometry.radius
+        self._radius = None if radius is None else as_radius(radius)
+        if geometry is not None:
+            self._radius = geometry.radius
         if geometry is None and isinstance(self.config, Peakfinder8Config):
             raise ValueError("peakfinder8 needs a geometry for its radial statistics")
         self._static = self._static_mask(mask)
@@ -91,11 +93,6 @@ class PeakFinder:
     def bad_pixels(self) -> npt.NDArray[np.bool_] | None:
         """Pixels that the network has learned to leave out: (panel, ss, fs); None before the first frame."""
         return None if self._lore.bad is None else self._lore.bad.bad
-
-    @property
-    def model(self) -> Model | None:
-        """The network's model file; None for classical finders."""
-        return self._model
 
     def _static_mask(self, mask: npt.ArrayLike | None) -> npt.NDArray[np.bool_] | None:
         given = None if mask is None else np.asarray(mask) != 0
@@ -256,13 +253,6 @@ class PeakFinder:
             for future in running:
                 yield number, future.result()
                 number += 1
-
-
-def _as_radius(radius: npt.ArrayLike | None) -> npt.NDArray[np.float32] | None:
-    if radius is None:
-        return None
-    array = np.asarray(radius, np.float32)
-    return np.ascontiguousarray(array[None] if array.ndim == 2 else array)
 
 
 class _V3r3:

@@ -87,7 +87,8 @@ def find_run(
 ) -> Summary:
     """Find the peaks of a source's events and write them, from the writer's events_done on.
 
-    first : number of the source's first event in the whole input; on_event is called after each. Errors of an event name it; what was found before is written.
+    first : number of the source's first event in the whole input; on_event is called after each. Errors of an event
+    name it; what was found before is written.
     """
     summary = Summary(hits=writer.n_hits)
     start = max(first, writer.events_done)

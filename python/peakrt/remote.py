@@ -9,7 +9,6 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Generator, Iterable
 from pathlib import Path
@@ -18,13 +17,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from peakrt_geometry import Detector, write_geom
+from peakrt_geometry import Detector
+from peakrt_geometry.crystfel import format_geom
 
 from . import wire
 from .classical import as_frame, as_mask
-from .config import FinderConfig, NetworkConfig
+from .config import FinderConfig, NetworkConfig, named
 from .peaks import PEAK, PeakArray, PeakTable
-from .serve import describe
 
 log = logging.getLogger("peakrt")
 _START_S = 30.0  # a server that is not there by then will not come
@@ -187,10 +186,11 @@ class RemoteFinder:
         return self._connection
 
     def _greet(self, connection: socket.socket) -> None:
-        name, options = describe(self._config)
+        name, options = named(self._config)
         mask = b"" if self._mask is None else np.packbits(as_mask(self._mask, self._shape)).tobytes()
         hello = {
-            "version": wire.VERSION, "finder": name, "options": options, "geometry": _as_text(self._geometry),
+            "version": wire.VERSION, "finder": name, "options": options,
+            "geometry": None if self._geometry is None else format_geom(self._geometry),
             "shape": self._shape, "slots": self._slots, "slot_bytes": self._slot_bytes,
         }  # fmt: skip
         wire.send(connection, hello, mask)
@@ -237,11 +237,3 @@ def _start(path: Path) -> subprocess.Popen[bytes]:
         )
     _started[:] = [earlier for earlier in _started if earlier.poll() is None] + [process]
     return process
-
-
-def _as_text(geometry: Detector | None) -> str | None:
-    if geometry is None:
-        return None
-    with tempfile.TemporaryDirectory(prefix="peakrt-") as folder:
-        write_geom(geometry, Path(folder) / "g.geom", comment="")
-        return (Path(folder) / "g.geom").read_text(encoding="utf-8")

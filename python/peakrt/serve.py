@@ -16,7 +16,7 @@ import socket
 import threading
 import time
 from collections import deque
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -264,9 +264,3 @@ def _map(connection: socket.socket, size: int) -> mmap.mmap:
         return mmap.mmap(descriptors[0], size, prot=mmap.PROT_READ)
     finally:
         os.close(descriptors[0])
-
-
-def describe(config: Any) -> tuple[str, dict[str, Any]]:
-    """Name and options of a finder's config, as a greeting has them."""
-    name = next(name for name, kind in FINDERS.items() if isinstance(config, kind))
-    return name, asdict(config)

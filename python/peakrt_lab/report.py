@@ -24,6 +24,7 @@ from .tune import tune
 
 #: True peaks below this SNR need not be found, and do not count against a finder that does.
 LEAST_SNR = 4.0
+TUNED = "peakfinder8, tuned here"
 LEGEND = (
     "True peaks have an SNR of at least 4 (photons over their own noise and that of the background under them); fainter "
     "ones need not be found and do not count as false. Columns: F1, precision, recall; recall by SNR; false peaks a blank "
@@ -79,7 +80,7 @@ def judge_run(path: Path, *, say: Callable[[str], None], geometry: Path | None =
         "network, gain estimated": PeakFinder(NetworkConfig(), geometry=_without_gain(detector)),
         "network, no geometry": PeakFinder(NetworkConfig(gain=known_gain), mask=detector.mask),
         "peakfinder8, defaults": PeakFinder(Peakfinder8Config(), geometry=detector),
-        "peakfinder8, tuned here": PeakFinder(tuned, geometry=detector),
+        TUNED: PeakFinder(tuned, geometry=detector),
         "v3r3": PeakFinder(photons, geometry=detector),
     }
     rows = []
@@ -89,9 +90,8 @@ def judge_run(path: Path, *, say: Callable[[str], None], geometry: Path | None =
         rows.append(
             _judge(path.stem, name, finder, [events[k] for k in judged], {k: every[k] for k in judged}, truth, first)
         )
-    rows[
-        4
-    ].note = f"min_snr {tuned.min_snr:g}, adc {tuned.adc_threshold:g}, pixels {tuned.min_pixels}-{tuned.max_pixels}, background {tuned.background_radius}"
+    how = f"min_snr {tuned.min_snr:g}, adc {tuned.adc_threshold:g}, pixels {tuned.min_pixels}-{tuned.max_pixels}"
+    next(row for row in rows if row.finder == TUNED).note = f"{how}, background {tuned.background_radius}"
     return rows
 
 

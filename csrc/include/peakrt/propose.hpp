@@ -45,7 +45,7 @@ struct ProposePlan {
 
 // What one thread writes while it works on a frame.
 struct ProposeWorkspace {
-  std::vector<float> values, low, high, count, sum, squares, first_count;
+  std::vector<float> values, low, high, count, sum, squares;
   std::vector<float> mean, inverse, photons;  // of each bin: background, 1 / sigma, (sigma in photons)^2
   std::vector<float> rows;                    // rings of rows of the sweep
   std::vector<std::uint8_t> flags;
