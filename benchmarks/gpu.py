@@ -1,10 +1,12 @@
-"""GPU speed of peakfinder8 in one run: end to end, resident, by stage, latency, and the limits of this machine.
+"""GPU speed in one run: end to end, resident, by stage, latency, and the limits of this machine.
 
-    python benchmarks/gpu.py [detector ...]
+    python benchmarks/gpu.py [detector ...] [--finder network,dense,peakfinder8] [--batch 8,16,32]
 
 "end to end" starts with uint16 frames in page-locked host memory and ends with PEAK arrays on the host; "resident" with
 frames on the device. Every rate is the median of repeats after a warm-up; the limits (host-to-device copy, device-to-
-device copy) are measured in the same run. Peers: CuPy's label and centre of mass on the same frames.
+device copy) are measured in the same run. TensorRT's rows appear where it is installed. Peers on the same frames: the
+dense student in torch, eager and compiled; the 2025 paper's atto network; CuPy's label and centre of mass; pyFAI's OpenCL
+peak finder. What is missing says so.
 """
 
 from __future__ import annotations
@@ -17,11 +19,21 @@ from typing import Any
 import numpy as np
 
 from peakrt import Peakfinder8
-from peakrt.engine_cuda import CudaPeakfinder8, load_cupy
+from peakrt.config import DenseConfig, NetworkConfig
+from peakrt.dense import DenseFinder
+from peakrt.engine_onnx import OnnxEngine
+from peakrt.gpu import GpuFinder, Launch, load_cupy, pinned
+from peakrt.gpu_dense import CudaDenseFinder
+from peakrt.gpu_network import CudaNetworkFinder
+from peakrt.gpu_peakfinder8 import CudaPeakfinder8
+from peakrt.model import load_model
+from peakrt.network import DetectorLore, NetworkFinder
+from peakrt.propose import FEATURES
 from peakrt_geometry import load_detector
 from peakrt_lab.simulate import RESPONSES, Scene, Simulator
 
 OPTIONS = {"min_snr": 5.0, "min_pixels": 2, "max_pixels": 100, "background_radius": 3}
+STEP = 20  # ADU a photon of the frames
 
 
 def simulated(name: str, n: int) -> tuple[Simulator, np.ndarray, float]:
@@ -30,9 +42,9 @@ def simulated(name: str, n: int) -> tuple[Simulator, np.ndarray, float]:
     simulator = Simulator(
         load_detector(name), scene=scene, response=RESPONSES[name], cell=(79.0, 79.0, 38.0, 90.0, 90.0, 90.0), seed=1
     )
-    step = 20 / simulator.gain  # ADU a photon after the change to integers
+    step = STEP / simulator.gain
     frames = [np.clip(simulator.event(k).frame * step + 100, 0, 65535).astype(np.uint16) for k in range(n)]
-    return simulator, np.stack(frames), 100 + 2.5 * 20
+    return simulator, np.stack(frames), 100 + 2.5 * STEP
 
 
 def seconds(call: Callable[[], object], repeats: int = 7) -> float:
@@ -48,9 +60,7 @@ def seconds(call: Callable[[], object], repeats: int = 7) -> float:
 
 def limits(cupy: Any) -> tuple[float, float]:
     """Bytes a second: page-locked host to device, and device to device (counted once)."""
-    from peakrt.engine_cuda import _pinned
-
-    host, device, other = _pinned(cupy, (2**28,), np.uint8), cupy.empty(2**28, np.uint8), cupy.empty(2**28, np.uint8)
+    host, device, other = pinned(cupy, (2**28,), np.uint8), cupy.empty(2**28, np.uint8), cupy.empty(2**28, np.uint8)
     stream = cupy.cuda.Stream(non_blocking=True)
 
     def upload() -> None:
@@ -66,87 +76,155 @@ def limits(cupy: Any) -> tuple[float, float]:
     return 4 * 2**28 / seconds(upload), 8 * 2**28 / seconds(copy)
 
 
-def stages(cupy: Any, finder: CudaPeakfinder8, frames: Any) -> dict[str, float]:
-    """Milliseconds a frame of each kernel, by events."""
+def stages(cupy: Any, finder: GpuFinder, frames: Any) -> dict[str, float]:
+    """Milliseconds a frame of each kernel, and of the network, by events."""
     slot, n = finder._slots[0], len(frames)
-    kernels, spent = dict(finder._kernels), {}
-    for name in kernels:
-
-        class Timed:
-            def __init__(self, kernel: Any, label: str) -> None:
-                self.kernel, self.label = kernel, label
-
-            def __call__(self, *arguments: Any) -> None:
-                start, end = cupy.cuda.Event(), cupy.cuda.Event()
-                start.record(slot.stream)
-                self.kernel(*arguments)
-                end.record(slot.stream)
-                end.synchronize()
-                spent.setdefault(self.label, []).append(cupy.cuda.get_elapsed_time(start, end) / n)
-
-        finder._kernels[name] = Timed(kernels[name], name)
+    struct, spent = finder._struct(slot, n), {}
     for _ in range(6):
-        finder._launch(slot, frames, n)
-    finder._kernels = kernels
-    return {name: float(np.median(times[1:])) for name, times in spent.items()}
+        for stage in finder._stages(n):
+            for item in stage.items:
+                name = item.kernel if isinstance(item, Launch) else "network"
+                start, end = cupy.cuda.Event(), cupy.cuda.Event()
+                with slot.stream:
+                    start.record(slot.stream)
+                    finder._queue(slot, [item], struct, frames, n)
+                    end.record(slot.stream)
+                end.synchronize()
+                spent.setdefault(name, []).append(cupy.cuda.get_elapsed_time(start, end) / n)
+    # A kernel may run several times in a batch: the sum of its medians
+    return {name: float(np.median(times)) * len(times) / 6 for name, times in spent.items()}
 
 
-def bench(cupy: Any, name: str, h2d: float, d2d: float) -> None:
+def finders(simulator: Simulator, threshold: float, kinds: list[str]) -> Iterator[tuple[str, Any, Callable[..., Any]]]:
+    """Each finder: its name, its twin on the CPU, and how to make it for a batch."""
+    detector, good = simulator.detector, simulator.good
+    if "network" in kinds:
+        model, config, lore = load_model("default"), NetworkConfig(bad_pixels="keep"), DetectorLore(STEP)
+        cpu = NetworkFinder(
+            good, detector.radius, detector.asics, config, model=model, engine=OnnxEngine(model), lore=lore
+        )
+        shared = {"model": model, "lore": lore, "cpu": cpu}
+        yield "network", cpu, lambda **o: CudaNetworkFinder(good, detector.asics, config, **shared, **o)
+        if (engine := tensorrt()) is not None:
+            judge = lambda rows: engine(model, (rows, len(FEATURES)))  # noqa: E731
+            yield (
+                "network, TensorRT",
+                cpu,
+                lambda **o: CudaNetworkFinder(good, detector.asics, config, engine=judge, **shared, **o),
+            )
+    if "dense" in kinds:
+        model, lore = load_model("dense", "dense"), DetectorLore(STEP)
+        dense = DenseFinder(
+            good, detector.radius, detector.asics, DenseConfig(), model=model, engine=OnnxEngine(model), lore=lore
+        )
+        args = (good, detector.asics, DenseConfig())
+        yield "dense", dense, lambda **o: CudaDenseFinder(*args, model=model, lore=lore, cpu=dense, **o)
+        if (engine := tensorrt()) is not None:
+            for name in ("dense", "dense-fp16", "dense-int8"):
+                other = load_model(name, "dense")
+
+                def make(other: Any = other, **o: Any) -> CudaDenseFinder:
+                    return CudaDenseFinder(
+                        *args, model=other, lore=lore, cpu=dense, half=other.precision == "fp16",
+                        engine=lambda shape: engine(other, shape), **o,
+                    )  # fmt: skip
+
+                yield f"dense, TensorRT {other.precision}", dense, make
+    if "peakfinder8" in kinds:
+        options = {"adc_threshold": threshold, "asics": detector.asics, **OPTIONS}
+        for samples in (0, 100):
+            own = {**options, "samples_per_bin": samples}
+            yield (
+                "peakfinder8" + (f", {samples} pixels a bin" if samples else ""),
+                Peakfinder8(good, detector.radius, original=False, **own),
+                lambda own=own, **o: CudaPeakfinder8(good, detector.radius, **own, **o),
+            )
+
+
+def tensorrt() -> Any:
+    """The engine's class, or None where there is no TensorRT or it knows no such GPU."""
+    from peakrt.engine_tensorrt import TensorRTEngine
+
+    try:
+        TensorRTEngine(load_model("default"), (1024, len(FEATURES)))
+    except RuntimeError as error:
+        print(f"  TensorRT: {error}")
+        return None
+    return TensorRTEngine
+
+
+def agreement(found: list[Any], expected: list[Any]) -> str:
+    """How many frames have the CPU's peaks: as many, and none farther than 0.02 px."""
+    same = bits = 0
+    for ours, theirs in zip(found, expected, strict=False):
+        bits += ours.tobytes() == theirs.tobytes()
+        if len(ours) == len(theirs):
+            off = [np.abs(ours[name] - theirs[name]).max(initial=0) for name in ("ss", "fs")]
+            same += max(off) <= 0.02
+    return f"peaks as on the CPU in {same}/{len(found)} frames, bit for bit in {bits}"
+
+
+def bench(cupy: Any, name: str, h2d: float, d2d: float, kinds: list[str], batches: list[int]) -> None:
     simulator, frames, threshold = simulated(name, 32)
-    detector = simulator.detector
-    options = {"adc_threshold": threshold, "asics": detector.asics, **OPTIONS}
     frame_bytes = frames[0].nbytes
     print(
-        f"\n{name}: {' x '.join(map(str, frames.shape[1:]))} uint16; the copy alone allows {h2d / frame_bytes:.0f} frames/s"
+        f"\n{name}: {' x '.join(map(str, frames.shape[1:]))} uint16; the copy alone allows {h2d / frame_bytes:.0f} "
+        f"frames/s, reading a frame once from device memory takes {frame_bytes / (2 * d2d) * 1e6:.1f} us"
     )
-    for samples in (0, 100):
-        cpu = Peakfinder8(simulator.good, detector.radius, samples_per_bin=samples, original=False, **options)
+    for label, cpu, make in finders(simulator, threshold, kinds):
         expected = [cpu(frame) for frame in frames]
-        cpu_rate = len(frames) / seconds(lambda cpu=cpu: [cpu(f) for f in frames], 3)
+        cpu_rate = 8 / seconds(lambda cpu=cpu: [cpu(f) for f in frames[:8]], 3)
         print(
-            f" {'full statistics' if samples == 0 else f'{samples} pixels a bin'}: {sum(map(len, expected)) / len(frames):.0f} peaks a frame; CPU, one thread: {cpu_rate:.0f} frames/s"
+            f" {label}: {sum(map(len, expected)) / len(frames):.0f} peaks a frame; CPU, one thread: {cpu_rate:.0f} frames/s"
         )
-        for batch in (8, 16, 32):
-            finder = CudaPeakfinder8(
-                simulator.good, detector.radius, samples_per_bin=samples, batch=batch, slots=3, **options
-            )
-            pinned = [finder.pinned(batch) for _ in range(4)]
-            for k, buffer in enumerate(pinned):
-                buffer[...] = np.roll(frames, -k * batch, axis=0)[:batch]
-            same = sum(
-                p.tobytes() == e.tobytes() for p, e in zip(next(finder.find_pinned(pinned[:1])), expected, strict=False)
-            )
-            rounds = max(8, 1024 // batch)
-
-            def feed(buffers: list[Any], rounds: int = rounds) -> Iterator[Any]:
-                return (buffers[k % len(buffers)] for k in range(rounds))
-
-            host = rounds * batch / seconds(lambda f=finder, p=pinned: [None for _ in f.find_pinned(feed(p))], 5)
-            resident_frames = [cupy.asarray(p) for p in pinned]
-            resident = (
-                rounds
-                * batch
-                / seconds(lambda f=finder, p=resident_frames: [None for _ in f.find_resident(feed(p))], 5)
-            )
-            parts = stages(cupy, finder, resident_frames[0])
-            print(
-                f"  batch {batch:3}: end to end {host:7.0f} frames/s ({host * frame_bytes / h2d:.0%} of the copy)   resident {resident:7.0f}   "
-                f"same bits as CPU {same}/{batch}   us a frame: "
-                + ", ".join(f"{k} {v * 1e3:.1f}" for k, v in parts.items())
-            )
-        hbm_us = frame_bytes / (2 * d2d) * 1e6
-        print(f"  reading a frame once from device memory takes {hbm_us:.1f} us at the measured rate")
-        single = CudaPeakfinder8(simulator.good, detector.radius, samples_per_bin=samples, batch=1, **options)
-        buffer = single.pinned(1)
-        times = []
-        for k in range(400):
-            buffer[0] = frames[k % len(frames)]
-            begin = time.perf_counter()
-            next(single.find_pinned([buffer]))
-            times.append(time.perf_counter() - begin)
-        p50, p99 = np.percentile(times[50:], [50, 99]) * 1e3
-        print(f"  one frame, host memory to PEAK array: p50 {p50:.2f} ms, p99 {p99:.2f} ms")
+        for batch in batches:
+            try:
+                rate(cupy, make(batch=batch, slots=3), frames, expected, h2d, d2d)
+            except MemoryError as error:
+                print(f"  batch {batch:3}: {error}")
+        latency(make(batch=1, slots=1), frames)
     peer(cupy, frames, threshold)
+
+
+#: Kernels that read every pixel: how far each is from reading the frame once.
+WHOLE_FRAME = ("tiles", "sweep", "dense_input", "above")
+
+
+def rate(cupy: Any, finder: GpuFinder, frames: np.ndarray, expected: list[Any], h2d: float, d2d: float) -> None:
+    batch, buffers = finder.batch, [finder.pinned(finder.batch) for _ in range(4)]
+    for k, buffer in enumerate(buffers):
+        buffer[...] = np.roll(frames, -k * batch, axis=0)[:batch]
+    agrees = agreement(next(finder.find_pinned(buffers[:1])), expected)
+    rounds = max(8, 1024 // batch)
+
+    def feed(buffers: list[Any]) -> Iterator[Any]:
+        return (buffers[k % len(buffers)] for k in range(rounds))
+
+    host = rounds * batch / seconds(lambda: [None for _ in finder.find_pinned(feed(buffers))], 5)
+    on_device = [cupy.asarray(buffer) for buffer in buffers]
+    resident = rounds * batch / seconds(lambda: [None for _ in finder.find_resident(feed(on_device))], 5)
+    parts = stages(cupy, finder, on_device[0])
+    print(
+        f"  batch {batch:3}: end to end {host:7.0f} frames/s ({host * frames[0].nbytes / h2d:.0%} of the copy)   resident "
+        f"{resident:7.0f}   {agrees}; {finder.overflows} batches to the CPU\n    us a frame: "
+        + ", ".join(f"{k} {v * 1e3:.1f}" for k, v in sorted(parts.items(), key=lambda item: -item[1]))
+    )
+    once = frames[0].nbytes / (2 * d2d) * 1e3
+    print(
+        "    against reading the frame once: "
+        + ", ".join(f"{k} {v / once:.1f}x" for k, v in parts.items() if k in WHOLE_FRAME)
+    )
+
+
+def latency(finder: GpuFinder, frames: np.ndarray) -> None:
+    buffer, times = finder.pinned(1), []
+    for k in range(400):
+        buffer[0] = frames[k % len(frames)]
+        begin = time.perf_counter()
+        next(finder.find_pinned([buffer]))
+        times.append(time.perf_counter() - begin)
+    p50, p99 = np.percentile(times[50:], [50, 99]) * 1e3
+    print(f"  one frame, host memory to PEAK array: p50 {p50:.2f} ms, p99 {p99:.2f} ms")
 
 
 def peer(cupy: Any, frames: np.ndarray, threshold: float) -> None:
@@ -167,9 +245,68 @@ def peer(cupy: Any, frames: np.ndarray, threshold: float) -> None:
     print(f"  cupyx label + center_of_mass at a fixed threshold: {8 / seconds(run, 3):.0f} frames/s resident")
 
 
+def torch_peers(frames: np.ndarray) -> None:
+    try:
+        import torch
+
+        from peakrt_lab.dense import DenseStudent
+        from peakrt_lab.peaknet2025 import PeakNet2025
+    except ImportError as error:
+        print(f"torch: {error}")
+        return
+    if not torch.cuda.is_available():
+        print("torch: no GPU")
+        return
+    panels, n_ss, n_fs = frames.shape[1:]
+    # Sides that every network takes: multiples of 32
+    images = torch.randn(4 * panels, 3, n_ss // 32 * 32, n_fs // 32 * 32, device="cuda", dtype=torch.half)
+    student = DenseStudent().cuda().half().eval()
+    atto = PeakNet2025("atto", in_channels=3).cuda().half().eval()
+    for name, network in (
+        ("dense student, torch eager fp16", student),
+        ("dense student, torch.compile fp16", torch.compile(student)),
+        ("the paper's atto + BiFPN, torch eager fp16", atto),
+    ):
+
+        def run(network: Any = network) -> None:
+            with torch.no_grad():
+                for start in range(0, len(images), max(1, panels)):
+                    network(images[start : start + max(1, panels)])
+            torch.cuda.synchronize()
+
+        try:
+            print(f"  {name}, network alone: {4 / seconds(run, 3):.0f} frames/s resident")
+        except RuntimeError as error:
+            print(f"  {name}: {str(error).splitlines()[0]}")
+
+
+def pyfai_peer(detector: Any, frames: np.ndarray) -> None:
+    try:
+        from pyFAI.opencl.peak_finder import OCL_PeakFinder
+    except ImportError as error:
+        print(f"  pyFAI: {error}")
+        return
+    try:
+        slab = frames.reshape(len(frames), -1, frames.shape[-1])
+        radius = detector.radius.reshape(slab.shape[1:]).astype(np.float32)
+        bins = int(radius.max())
+        pixels = np.arange(radius.size, dtype=np.int32)
+        order = np.argsort(np.minimum(radius.ravel().astype(int), bins - 1), kind="stable")
+        counts = np.bincount(np.minimum(radius.ravel().astype(int), bins - 1), minlength=bins)
+        indptr = np.r_[0, np.cumsum(counts)].astype(np.int32)
+        csr = (np.ones(radius.size, np.float32), pixels[order], indptr)
+        finder = OCL_PeakFinder(csr, radius.size, bin_centers=np.arange(bins) + 0.5, radius=radius, platformid=0)
+        took = seconds(lambda: [finder.peakfinder8(frame.astype(np.float32)) for frame in slab[:8]], 3)
+        print(f"  pyFAI's OpenCL peakfinder8: {8 / took:.0f} frames/s end to end")
+    except Exception as error:  # whatever OpenCL lacks here
+        print(f"  pyFAI: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("detectors", nargs="*", default=["rayonix_mx170", "epix10k2m", "jungfrau4m"])
+    parser.add_argument("--finder", default="network,dense,peakfinder8")
+    parser.add_argument("--batch", default="8,16,32")
     parsed = parser.parse_args()
     cupy = load_cupy()
     h2d, d2d = limits(cupy)
@@ -178,7 +315,10 @@ def main() -> None:
         f"{device}; CuPy {cupy.__version__}; host to device {h2d / 1e9:.1f} GB/s, device to device {2 * d2d / 1e12:.2f} TB/s (read and written)"
     )
     for name in parsed.detectors:
-        bench(cupy, name, h2d, d2d)
+        bench(cupy, name, h2d, d2d, parsed.finder.split(","), [int(n) for n in parsed.batch.split(",")])
+        _, frames, _ = simulated(name, 8)
+        torch_peers(frames)
+        pyfai_peer(load_detector(name), frames)
 
 
 if __name__ == "__main__":

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import settings
 
 from peakrt import _native
+from peakrt.gpu import check_gpu
 from peakrt_geometry import Detector
 from peakrt_geometry.crystfel import parse_geom
 from peakrt_lab.simulate import Response, Scene, Simulator
 from peakrt_lab.truth import write_run
+
+from .host_gpu import HostGpu
 
 # CI draws the same cases every time; elsewhere every run draws new ones.
 settings.register_profile("same-cases", derandomize=True, deadline=None)
@@ -104,3 +109,33 @@ def crowded_frame(
         c_ss, c_fs, width = rng.uniform(0, shape[0]), rng.uniform(0, shape[1]), rng.uniform(0.4, 1.8)
         mean += np.exp(rng.uniform(2, 7)) * np.exp(-((ss - c_ss) ** 2 + (fs - c_fs) ** 2) / (2 * width**2))
     return np.rint(rng.poisson(mean) / step) * step
+
+
+@pytest.fixture
+def host_gpu(monkeypatch: pytest.MonkeyPatch) -> HostGpu:
+    """The finders' view of a machine with a GPU, whose memory and kernels are the host's."""
+    stand_in = HostGpu()
+    for name in ("gpu", "gpu_peakfinder8", "gpu_network", "gpu_dense"):
+        monkeypatch.setattr(f"peakrt.{name}.check_gpu", lambda: stand_in)
+    return stand_in
+
+
+@pytest.fixture(params=["host", pytest.param("gpu", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> Any:
+    """CuPy, or its stand-in on the host: the same tests run on both."""
+    if request.param == "host":
+        return request.getfixturevalue("host_gpu")
+    try:
+        return check_gpu()
+    except RuntimeError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def psana_python() -> str:
+    python = os.environ.get("PEAKRT_PSANA_PYTHON", "")
+    if not python or shutil.which(python) is None:
+        pytest.skip(
+            "PEAKRT_PSANA_PYTHON names no interpreter with psana, mpi4py and this PeakRT (make demo-psana makes one)"
+        )
+    return python

@@ -6,44 +6,30 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from peakrt import PEAK, Peakfinder8, Peakfinder8Config, _native
-from peakrt import engine_cuda as cuda
+from peakrt import Peakfinder8, Peakfinder8Config, _native, gpu
+from peakrt.gpu_peakfinder8 import DEVICE_BATCH, CudaPeakfinder8
 
 from .conftest import crowded_frame
+from .host_gpu import HostGpu
 from .test_peakfinder8 import OPTIONS, case, tiles
 
-BIG = {"foreground_capacity": 20000, "peak_capacity": 4000}
 
-
-def on_host(
-    frames: np.ndarray, mask: Any, radius: np.ndarray, *, asics: Any = None, samples: int = 0, **changes: Any
-) -> list[np.ndarray]:
-    """The kernels' bodies as loops: the same arrays and the same struct as on the device."""
-    shape, plan = cuda.host_plan(mask, radius, asics=asics, samples_per_bin=samples)
-    options = {**OPTIONS, **BIG, **changes}
-    n = len(frames)
-    arrays = {name: np.ascontiguousarray(plan[name]) for name in cuda.PLAN_ARRAYS}
-    for name, (size, kind) in cuda.scratch_shapes(
-        plan, n, options["foreground_capacity"], options["peak_capacity"]
-    ).items():
-        arrays[name] = np.zeros(size, kind)
-    addresses = {name: array.__array_interface__["data"][0] for name, array in arrays.items()}
-    batch = cuda.pack_batch(shape, plan, options, n, addresses)
-    _native.device_twin(batch.view(np.uint8), np.ascontiguousarray(frames))
-    count = int(arrays["n_peaks"][0])
-    assert count <= options["peak_capacity"]
-    peaks = arrays["peaks"][: count * PEAK.itemsize].view(PEAK)
-    return cuda.split_peaks(peaks, arrays["peak_frame"][:count], arrays["peak_seed"][:count], plan["asic_of"], n)
+def on_host(frames: np.ndarray, mask: Any, radius: np.ndarray, **options: Any) -> list[np.ndarray]:
+    """The GPU's finder on the stand-in of host_gpu."""
+    finder = CudaPeakfinder8(mask, radius, dtype=frames.dtype, batch=2, peak_capacity=4000, **{**OPTIONS, **options})
+    found = list(finder.map(frames))
+    assert finder.overflows == 0
+    return found
 
 
 def test_struct_has_the_compilers_layout() -> None:
-    assert cuda.DEVICE_BATCH.itemsize == _native.DEVICE_BATCH_SIZE
+    assert DEVICE_BATCH.itemsize == _native.DEVICE["peakfinder8_bytes"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 2**31),
     masked=st.sampled_from([0, 0.05, 0.5, 1.0]),
@@ -51,24 +37,26 @@ def test_struct_has_the_compilers_layout() -> None:
     step=st.sampled_from([1.0, 25.0]),
     samples=st.sampled_from([0, 15]),
 )
-def test_bodies_equal_the_cpu(seed: int, masked: float, asic: tuple[int, int], step: float, samples: int) -> None:
+def test_bodies_equal_the_cpu(
+    host_gpu: HostGpu, seed: int, masked: float, asic: tuple[int, int], step: float, samples: int
+) -> None:
     frame, mask, radius = case(seed, (96, 64), masked, step)
     other = np.roll(frame, 7, axis=1)
     rectangles = tiles(frame.shape, asic)
     finder = Peakfinder8(mask, radius, asics=rectangles, samples_per_bin=samples, original=False, **OPTIONS)
-    found = on_host(np.stack([frame, other]), mask, radius, asics=rectangles, samples=samples)
+    found = on_host(np.stack([frame, other]), mask, radius, asics=rectangles, samples_per_bin=samples)
     for peaks, one in zip(found, (frame, other), strict=True):
         assert peaks.tobytes() == finder(one).tobytes()
 
 
 @pytest.mark.parametrize("dtype", ["u2", "i2", "u4", "i4", "f4"])
-def test_bodies_take_every_device_dtype(dtype: str) -> None:
+def test_bodies_take_every_device_dtype(host_gpu: HostGpu, dtype: str) -> None:
     frame, mask, radius = case(5, (64, 84), 0.02)  # 5376 pixels, not a multiple of the vector width in each row
     found = on_host(frame.astype(dtype)[None], mask, radius)
     assert found[0].tobytes() == Peakfinder8(mask, radius, original=False, **OPTIONS)(frame).tobytes()
 
 
-def test_one_huge_blob_and_empty_frames() -> None:
+def test_one_huge_blob_and_empty_frames(host_gpu: HostGpu) -> None:
     radius = np.hypot(*np.mgrid[-24:24, -32:32]).astype(np.float32)
     empty, blob = np.zeros((48, 64), np.float32), np.full((48, 64), 10.0, np.float32)
     blob[8:40, 8:56] = 5000.0
@@ -83,9 +71,9 @@ def test_one_huge_blob_and_empty_frames() -> None:
 
 
 @pytest.fixture(scope="module")
-def gpu() -> Any:
+def cupy() -> Any:
     try:
-        return cuda.load_cupy()
+        return gpu.load_cupy()
     except RuntimeError as error:
         pytest.skip(str(error))
 
@@ -93,7 +81,7 @@ def gpu() -> Any:
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", ["u2", "i2", "u4", "i4", "f4"])
 @pytest.mark.parametrize("samples", [0, 40])
-def test_kernels_equal_the_cpu(gpu: Any, dtype: str, samples: int) -> None:
+def test_kernels_equal_the_cpu(cupy: Any, dtype: str, samples: int) -> None:
     rng = np.random.default_rng(3)
     shape = (4, 128, 192)
     ss, fs = np.mgrid[:512, :192]
@@ -102,13 +90,13 @@ def test_kernels_equal_the_cpu(gpu: Any, dtype: str, samples: int) -> None:
     frames = [crowded_frame(rng, (512, 192), peaks=150).astype(dtype).reshape(shape) for _ in range(21)]
     asics = np.array([(p, s, s + 64, 0, 192) for p in range(4) for s in (0, 64)], np.int32)
     cpu = Peakfinder8(mask, radius, asics=asics, samples_per_bin=samples, original=False, **OPTIONS)
-    finder = cuda.CudaPeakfinder8(mask, radius, asics=asics, samples_per_bin=samples, dtype=dtype, batch=4, **OPTIONS)
+    finder = CudaPeakfinder8(mask, radius, asics=asics, samples_per_bin=samples, dtype=dtype, batch=4, **OPTIONS)
     found = list(finder.map(frames))
     assert len(found) == len(frames)
     for peaks, frame in zip(found, frames, strict=True):
         assert peaks.tobytes() == cpu(frame).tobytes()
     assert sum(map(len, found)) > 500
-    resident = [peaks for batch in finder.find_resident([gpu.asarray(np.stack(frames[:4]))]) for peaks in batch]
+    resident = [peaks for batch in finder.find_resident([cupy.asarray(np.stack(frames[:4]))]) for peaks in batch]
     for a, b in zip(resident, found, strict=False):
         assert a.tobytes() == b.tobytes()
     pinned = finder.pinned(4)
@@ -119,18 +107,18 @@ def test_kernels_equal_the_cpu(gpu: Any, dtype: str, samples: int) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("capacity", [{"foreground_capacity": 8}, {"peak_capacity": 1}])
-def test_overflow_is_counted_and_goes_to_the_cpu(gpu: Any, capacity: dict[str, int]) -> None:
+def test_overflow_is_counted_and_goes_to_the_cpu(cupy: Any, capacity: dict[str, int]) -> None:
     frame, mask, radius = case(3, (96, 64), 0.0)
-    finder = cuda.CudaPeakfinder8(mask, radius, dtype="f4", batch=2, **capacity, **OPTIONS)
+    finder = CudaPeakfinder8(mask, radius, dtype="f4", batch=2, **capacity, **OPTIONS)
     expected = Peakfinder8(mask, radius, original=False, **OPTIONS)(frame)
     assert finder(frame).tobytes() == expected.tobytes()
     assert finder.overflows == 1
-    (found,) = next(finder.find_resident([gpu.asarray(frame)[None, None]]))
+    (found,) = next(finder.find_resident([cupy.asarray(frame)[None, None]]))
     assert found.tobytes() == expected.tobytes()
 
 
 @pytest.mark.gpu
-def test_find_on_the_gpu_writes_the_same_file(gpu: Any, run_file: Any, tmp_path: Any) -> None:
+def test_find_on_the_gpu_writes_the_same_file(cupy: Any, run_file: Any, tmp_path: Any) -> None:
     import subprocess
     import sys
 
@@ -181,7 +169,7 @@ def test_errors_say_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: A
 
     monkeypatch.setitem(sys.modules, "cupy", None)
     with pytest.raises(RuntimeError, match=r"pip install 'peakrt\[gpu\]'"):
-        cuda.load_cupy()
-    monkeypatch.setattr(cuda, "KERNELS", tmp_path / "nosuch.fatbin")
+        gpu.load_cupy()
+    monkeypatch.setattr(gpu, "KERNELS", tmp_path)
     with pytest.raises(RuntimeError, match="without CUDA kernels"):
-        cuda.CudaPeakfinder8(None, np.zeros((8, 8)), **OPTIONS)
+        CudaPeakfinder8(None, np.zeros((8, 8)), **OPTIONS)

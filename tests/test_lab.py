@@ -23,6 +23,7 @@ from peakrt_geometry import load_detector, read_geom
 from peakrt_lab.compare import compare, cxi_sets, match, slab_peaks, stream_sets, truth_sets
 from peakrt_lab.crystal import Beam, excited, make_crystal, random_cell, random_rotation
 from peakrt_lab.evaluate import misorientation_deg, read_result
+from peakrt_lab.report import THRESHOLDS
 from peakrt_lab.simulate import RESPONSES, SPOT, Response, Scene, Simulator
 from peakrt_lab.stream import read_stream
 from peakrt_lab.truth import Truth, write_run
@@ -532,8 +533,15 @@ def test_report_judges_every_finder(run_file: Path, tmp_path: Path) -> None:
         assert f"<td>{name}</td>" in page
     assert page.count("<svg") == 1
     rows = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in table.splitlines() if line.startswith("| ")}
-    f1 = {name: float(cells[0]) for name, cells in rows.items() if name not in ("finder",)}
-    assert f1["network"] >= f1["peakfinder8, defaults"]
+    assert float(rows["network"][0]) >= float(rows["peakfinder8, defaults"][0])
+    # by threshold: fewer false ones and fewer found, and the line of the default is that of the network
+    by_threshold = {float(name): [float(c) for c in cells[:3]] for name, cells in rows.items() if name[0].isdigit()}
+    assert set(by_threshold) == set(THRESHOLDS)
+    recall = [by_threshold[t][2] for t in THRESHOLDS]
+    assert recall == sorted(recall, reverse=True)
+    assert recall[0] > recall[-1]
+    assert by_threshold[0.1][1] < by_threshold[0.95][1]
+    assert by_threshold[0.8] == pytest.approx([float(cell) for cell in rows["network"][:3]], abs=0.01)
     done = subprocess.run(
         [sys.executable, "-m", "peakrt_lab.cli", "report", str(run_file.with_suffix(".geom")), "-o", str(tmp_path / "x")],
         capture_output=True, text=True, check=False,
@@ -542,7 +550,7 @@ def test_report_judges_every_finder(run_file: Path, tmp_path: Path) -> None:
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_train_goes_on_in_its_folder_and_makes_a_model(tmp_path: Path) -> None:
+def test_train_goes_on_in_its_folder_and_makes_a_model(run_file: Path, tmp_path: Path) -> None:
     for module in ("torch", "lightgbm", "onnx"):
         pytest.importorskip(module, reason="needs pip install 'peakrt[train]'")
     from peakrt.model import load_model
@@ -566,3 +574,25 @@ def test_train_goes_on_in_its_folder_and_makes_a_model(tmp_path: Path) -> None:
     )
     assert other.returncode == 1
     assert "another configuration" in other.stderr
+    # real blanks to learn from: another lesson, and the file says so
+    blank = Simulator(
+        load_detector("rayonix_mx170"), Scene(hit_fraction=0.0, zingers=200.0), RESPONSES["rayonix_mx170"], seed=4
+    )
+    write_run(tmp_path / "blank.cxi", blank, [blank.event(0)])
+    lab(*command, "--work", tmp_path / "other", "--blanks", tmp_path / "blank.cxi", "-g", tmp_path / "blank.geom")
+    done = lab(*command, "--blanks", tmp_path / "blank.cxi", "-g", tmp_path / "blank.geom")
+    assert "another configuration" in done.stderr  # what was trained without them has not seen them
+    with_blanks = load_model(str(tmp_path / "small.onnx")).provenance
+    assert with_blanks["of_real_blanks"] > 20
+    assert with_blanks["candidates"] == model.provenance["candidates"] + with_blanks["of_real_blanks"]
+    # its trees can be judged beside it
+    lab("report", run_file, "-o", tmp_path / "report", "--work", tmp_path / "work")
+    assert "| boosted trees |" in (tmp_path / "report.md").read_text()
+    (tmp_path / "empty").mkdir()
+    done = lab("report", run_file, "-o", tmp_path / "report", "--work", tmp_path / "empty")
+    assert done.returncode == 1
+    assert "holds neither trees nor networks" in done.stderr
+    (tmp_path / "empty/trees.txt").write_text("hello")
+    done = lab("report", run_file, "-o", tmp_path / "report", "--work", tmp_path / "empty")
+    assert done.returncode == 1
+    assert "holds no trees" in done.stderr

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -228,16 +227,6 @@ def test_killed_rank_leaves_a_job_that_resumes(run_file: Path, tmp_path: Path, m
 # psana2, as far as it can be installed
 
 
-@pytest.fixture(scope="module")
-def psana_python() -> str:
-    python = os.environ.get("PEAKRT_PSANA_PYTHON", "")
-    if not python or shutil.which(python) is None:
-        pytest.skip(
-            "PEAKRT_PSANA_PYTHON names no interpreter with psana, mpi4py and this PeakRT (make demo-psana makes one)"
-        )
-    return python
-
-
 def test_the_jobs_differ_in_one_import() -> None:
     before, after = ((EXAMPLE / f"job_{name}.py").read_text().splitlines() for name in ("psana", "peakrt"))
     changed = [line for line in difflib.ndiff(before, after) if line[:2] in ("- ", "+ ") and "mpirun" not in line]
@@ -263,6 +252,8 @@ def test_psana_demo(tmp_path: Path, psana_python: str) -> None:
         assert len(np.unique(stamps)) == len(stamps)
         assert file["/entry_1/data_1/data"].shape[1:] == (8 * 512, 1024)
         assert file["/entry_1/data_1/data"][len(stamps) - 1].max() > 0
+        assert file["/LCLS/photon_energy_eV"][:].tolist() == [9500.0] * len(stamps)  # of the electron beam
+    assert "photon_energy = /LCLS/photon_energy_eV eV" in (tmp_path / "out/peaks.geom").read_text()
     run = [
         "-m", "peakrt.cli", "find", "exp=mfxpeakrt,run=7,dir=run,calib=none", "--detector", "jungfrau", "--events", "all",
         "--camera-length", 0.12, "--photon-energy", 9500, "--finder", "v3r3", "--images", "none", "-o", "raw.cxi",

@@ -62,15 +62,57 @@ def test_candidates_equal_the_twin(case: tuple[np.ndarray, np.ndarray], radial: 
     radius = np.hypot(*np.mgrid[-5 : n_ss - 5, 3 : n_fs + 3]).astype(np.float32)
     proposer = Proposer(mask[None], radius[None] if radial else None)
     proposer.propose(frame[None], GAIN)
+    assert not proposer.noise["crowded"]
+    check_against_twin(proposer, frame, mask, radius if radial else tile_numbers(frame.shape), radial=radial)
+
+
+def check_against_twin(
+    proposer: Proposer, frame: np.ndarray, mask: np.ndarray, bins: np.ndarray, *, radial: bool, crowded: bool = False
+) -> None:
     found = {(int(c["ss"]), int(c["fs"])): c for c in proposer.candidates}
     noise = proposer.noise["noise3"], proposer.noise["noise5"]
-    bins = radius if radial else tile_numbers(frame.shape)
-    expected, z = propose(frame, mask, bins, GAIN, noise, radial=radial)
+    expected, z = propose(frame, mask, bins, GAIN, noise, radial=radial, crowded=crowded)
     for place in set(found) ^ {p for p, margin in expected.items() if margin > 0}:
         assert abs(expected.get(place, np.inf)) < 2e-2, f"candidate at {place}: margin {expected.get(place)}"
     for place, c in found.items():
         assert c["z"] == pytest.approx(z[place], abs=0.02, rel=1e-3)
     assert list(found) == sorted(found)
+
+
+def crowded_frame(peaks: int, photons: float = 400) -> np.ndarray:
+    """A frame of 0.26 megapixels on which peaks of one brightness stand in rows, each with wings."""
+    frame = np.full((512, 512), 10.0)
+    ss, fs = np.mgrid[-10:11, -10:11]
+    light = 0.7 * np.exp(-(ss**2 + fs**2) / 2) / (2 * np.pi) + 0.3 * np.exp(-(ss**2 + fs**2) / 50) / (50 * np.pi)
+    for k in range(peaks):
+        i, j = 24 + 40 * (k // 12), 20 + 40 * (k % 12)
+        frame[i - 10 : i + 11, j - 10 : j + 11] += photons * light
+    return np.random.default_rng(peaks).poisson(frame).astype(np.float32) * np.float32(GAIN)
+
+
+@pytest.mark.parametrize(("peaks", "crowded"), [(80, False), (130, True)])
+@pytest.mark.parametrize("radial", [True, False])
+def test_crowded_frames_are_searched_once_more(peaks: int, crowded: bool, radial: bool) -> None:
+    frame, mask = crowded_frame(peaks), np.ones((512, 512), bool)
+    radius = np.hypot(*np.mgrid[-5:507, 3:515]).astype(np.float32)
+    proposer = Proposer(mask[None], radius[None] if radial else None)
+    proposer.propose(frame[None], GAIN)
+    assert proposer.noise["crowded"] == crowded
+    bins = radius if radial else tile_numbers(frame.shape)
+    check_against_twin(proposer, frame, mask, bins, radial=radial, crowded=crowded)
+    proposer.propose(crowded_frame(0)[None], GAIN)  # and the next frame is none the wiser
+    assert not proposer.noise["crowded"]
+
+
+def test_textured_noise_is_not_crowded() -> None:
+    """Many significant maxima with hardly a photon in them, as on a dark, smooth frame, are no crowd of peaks."""
+    rng = np.random.default_rng(4)
+    smooth = rng.normal(0, 0.2, (512, 512))
+    for axis in (0, 1):
+        smooth = sum(np.roll(smooth, k, axis) for k in (-1, 0, 1))
+    proposer = Proposer(np.ones((1, 512, 512), bool))
+    proposer.propose((GAIN * smooth)[None].astype(np.float32), GAIN)
+    assert not proposer.noise["crowded"]
 
 
 def tile_numbers(shape: tuple[int, int]) -> np.ndarray:
@@ -394,11 +436,13 @@ def test_options_that_make_no_sense_are_refused(config: NetworkConfig, message: 
 def test_shipped_models_are_small_and_say_where_they_come_from() -> None:
     assert "default" in shipped_models()
     for name in shipped_models():
-        model = load_model(name)
+        model = load_model(name, None)
         assert len(model.content) < 1_000_000
         assert 0 < model.threshold < 1
         assert model.provenance["commit"]
         assert model.provenance["config"]["seed"] == 2026
+        if model.kind != "judge":
+            continue
         assert model.provenance["held_out"]["judge"]["calibration_error"] < 0.02
         assert model.provenance["held_out"]["judge"]["f1"] >= model.provenance["held_out"]["trees"]["f1"] - 0.005
 

@@ -120,6 +120,9 @@ def test_focal_loss_is_cross_entropy_where_gamma_is_0() -> None:
     expected = torch.nn.functional.cross_entropy(logits, target)
     assert torch.allclose(peaknet2025.focal_loss(logits, target, alpha=(1.0, 1.0, 1.0), gamma=0), expected)
     assert torch.allclose(peaknet2023.focal_loss(logits, target, alpha=1.0, gamma=0), expected)
+    unknown = torch.cat([target, torch.full_like(target, -1)])  # pixels that are left out change nothing
+    twice = torch.cat([logits, -logits])
+    assert torch.allclose(peaknet2023.focal_loss(twice, unknown, alpha=1.0, gamma=0), expected)
     # by hand: p = 1/3 everywhere; .75 (2/3)^2 ln 3 on peaks
     flat = torch.zeros(1, 3, 1, 1)
     by_hand = 0.75 * (2 / 3) ** 2 * np.log(3)

@@ -58,6 +58,69 @@ def test_peaks_adaptive_equals_psana(seed: int) -> None:
     np.testing.assert_allclose(rows(psana2.peaks_adaptive(frames, mask)), defaults, rtol=1e-6, atol=1e-5)
 
 
+DTYPES = ["f4", "f8", "u2", "i2", "i4", "i8"]  # psana's v4r3 finds nothing in u4 and u8
+
+
+@pytest.mark.psana
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_droplets_equal_psana(dtype: str) -> None:
+    theirs = peers.psana_finder()
+    rng = np.random.default_rng(DTYPES.index(dtype))
+    total = 0
+    for round_ in range(40):
+        shape = tuple(rng.integers(8, 60, 2))
+        frame = np.abs(rng.normal(10, 2, shape))
+        frame = np.rint(frame) if round_ % 2 else frame
+        for _ in range(shape[0] * shape[1] // 80):
+            ss, fs = rng.integers(0, shape[0]), rng.integers(0, shape[1])
+            frame[ss : ss + 2, fs : fs + 2] += rng.integers(10, 40)
+        frame = np.minimum(frame, 45).astype(dtype)  # saturation: plateaus
+        mask = rng.random(shape) > (0.1 if round_ % 3 else 0)
+        low, high = [(15, 22), (15.5, 22.5), (22, 22), (12.25, 30)][round_ % 4]
+        ring = [(3.0, 2.0), (7.0, 2.0), (2.0, 1.0), (4.0, 0.0)][int(rng.integers(4))]
+        options = (low, high, int(rng.integers(1, 8)), *ring)
+        selection = [(0, 1e6, 0, 0, 0), (2, 10, 5, 20, 4)][int(rng.integers(2))]
+        results = []
+        for algorithm in (psana2.peak_finder_algos(seg=1, pbits=0), theirs.peak_finder_algos(seg=1, pbits=0)):
+            algorithm.set_peak_selection_parameters(*selection)
+            results.append(rows(algorithm.peak_finder_v4r3_d2(frame, mask.astype(np.uint16), *options)))
+        assert results[0].shape == results[1].shape
+        np.testing.assert_allclose(results[0], results[1], rtol=1e-5, atol=1e-4)
+        total += len(results[0])
+        old = psana1.PyAlgos()
+        old.set_peak_selection_pars(*selection)
+        again = old.peak_finder_v4r3(frame, *options, mask=mask)
+        np.testing.assert_array_equal(again.reshape(-1, 17)[:, 1:], results[0].astype(np.float32)[:, 1:])
+    assert total > 100
+
+
+@pytest.mark.psana
+def test_peaks_droplet_equals_psana() -> None:
+    peers.psana_package()
+    theirs = importlib.import_module("psana.peakFinder.pypsalg")
+    frames, mask = stack(3)
+    expected = rows(theirs.peaks_droplet(frames.copy(), mask.astype(np.uint16), 60.0, 90.0, rank=3, r0=4.0))
+    assert len(expected) > 5
+    found = rows(psana2.peaks_droplet(frames, mask, 60.0, 90.0, rank=3, r0=4.0))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
+    with pytest.raises(ValueError, match="thr_low must not be above"):
+        psana2.peaks_droplet(frames, mask, 90.0, 60.0)
+
+
+def test_imgalgos_selects_nothing_and_takes_windows() -> None:
+    frames, mask = stack(7)
+    everything = psana1.PyAlgos(mask=mask)
+    everything.set_peak_selection_pars(0, 1e6, 0, 0, 0)
+    old = psana1.ImgAlgosPyAlgos(mask=mask)
+    np.testing.assert_array_equal(old.peak_finder_v3r3(frames), everything.peak_finder_v3r3(frames))
+    old.set_windows([(1, 0, 60, 0, 40), (3, 20, 50, 10, 70)])
+    inside = old.peak_finder_v3r3(frames)
+    assert 0 < len(inside) < len(everything.peak_finder_v3r3(frames))
+    for seg, row, col in inside[:, :3]:
+        assert (seg == 1 and col < 40) or (seg == 3 and 20 <= row < 50 and 10 <= col < 70)
+    assert old.maps_of_local_maximums() is None
+
+
 @pytest.mark.psana
 def test_algos_object_equals_psana() -> None:
     frames, mask = stack(9)
@@ -80,6 +143,29 @@ def test_peakfinder_8_equals_psana() -> None:
     assert len(found[0]) > 3
     for ours, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(ours, other, rtol=1e-4, atol=1e-3)
+
+
+def test_peakfinder_8_with_rstats_equals_om() -> None:
+    frame, mask, radius = case(17, (96, 64), 0.03)
+    layout = (32, 48, 2, 2, 30.0, 5.0, 2, 60, 3)
+    listed = np.rint(radius[mask]).astype(np.float32)
+    whole = psana2.peakfinder_8(500, frame, mask, radius, *layout)
+    slow = psana2.peakfinder_8(500, frame, mask, radius, len(listed), np.flatnonzero(mask), listed, False, *layout)
+    fast = psana2.peakfinder_8(500, frame, mask, radius, len(listed), np.flatnonzero(mask), listed, True, *layout)
+    assert whole == slow == fast  # every pixel was listed
+    expected = peers.om_peakfinder8(
+        frame, mask, radius, (48, 32), {**OPTIONS, "adc_threshold": 30.0, "min_snr": 5.0, "min_pixels": 2,
+        "max_pixels": 60, "background_radius": 3},
+    )  # fmt: skip
+    np.testing.assert_allclose(whole[0], expected[:, 1], atol=1e-3)
+    few = np.random.default_rng(0).permutation(len(listed))[: len(listed) // 3]
+    some = psana2.peakfinder_8(500, frame, mask, radius, len(few), few, listed[few], True, *layout)
+    assert len(some[0]) > 3
+    with pytest.raises(TypeError, match="13 arguments, or 17"):
+        psana2.peakfinder_8(500, frame, mask, radius, 32)
+    model = psana2.peakfinder_8(500, frame, mask, radius, *layout, mode="model")
+    assert len(model) == 8
+    assert len(model[0]) > 3
 
 
 @pytest.mark.parametrize("fast", [False, True])

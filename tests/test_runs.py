@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from peakrt.sources import open_source
-from peakrt_geometry import load_detector
+from peakrt_geometry import HeaderValue, load_detector
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +113,17 @@ class OldDetector:
         return mask
 
 
+class OldBeam:
+    """Gives the photon energy; the monitors missed the second event."""
+
+    def get(self, event: int) -> OldBeam | None:
+        self.event = event
+        return None if event == 4 else self
+
+    def ebeamPhotonEnergy(self) -> float:
+        return 0.0 if self.event == 2 else 9000.0 + self.event
+
+
 class OldEvent(int):
     def get(self, kind: type) -> OldEvent:
         assert kind is EventId
@@ -139,7 +150,7 @@ def psana1(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         return types.SimpleNamespace(events=lambda: (OldEvent(k) for k in range(1, 8)))
 
     def detector(name: str) -> OldDetector:
-        return {"jungfrau": OldDetector(tmp_path)}[name]
+        return {"jungfrau": OldDetector(tmp_path), "EBeam": OldBeam()}[name]
 
     module = types.SimpleNamespace(EventId=EventId, DataSource=data_source, Detector=detector)
     monkeypatch.setitem(sys.modules, "psana", module)
@@ -154,6 +165,8 @@ def test_psana1_run(psana1: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert events[0].frame.shape == source.detector.shape == (1, 1024, 1024)
     assert events[2].timestamp == (100, 4, 28)
     assert not events[0].mask[0, 512 + 5, 6]
+    assert [event.photon_energy_eV for event in events] == [9001, None, None, 9005, 9006, 9007]
+    assert source.detector.photon_energy == HeaderValue("/LCLS/photon_energy_eV")
     source.done = frozenset({(100, 2), (100, 5)})
     assert [event.frame[0, 0, 0] for event in source.events()] == [1, 4, 6, 7]
     source.done = frozenset()

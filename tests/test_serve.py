@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,8 @@ from peakrt import PeakFinder, Peakfinder8Config, V3r3Config, wire
 from peakrt.config import NetworkConfig
 from peakrt.remote import RemoteFinder
 from peakrt.serve import Server, _Client, _Turns
+
+from .host_gpu import HostGpu
 
 HELLO = {
     "version": wire.VERSION, "finder": "v3r3", "options": {}, "geometry": None, "shape": [1, 8, 8], "slots": 2,
@@ -100,6 +103,7 @@ def test_server_starts_on_demand_for_many_and_goes_with_the_last(place: Path, sm
     client = """
 import sys, numpy as np
 from pathlib import Path
+from typing import Any
 from peakrt import Peakfinder8Config
 from peakrt.remote import RemoteFinder
 from peakrt_geometry import read_geom
@@ -299,3 +303,80 @@ def test_clients_take_turns() -> None:
     turns.forget(greedy)
     turns.close()
     assert turns.take() is None
+
+
+def test_server_takes_the_frames_of_several_ranks_together_for_a_gpu(
+    place: Path, host_gpu: HostGpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU the frames that wait go as one batch, each answer to whom it belongs; a bad frame spoils no other."""
+    monkeypatch.setattr("peakrt.gpu.check_gpu", lambda: host_gpu)
+    server = Server(place, linger_s=30, workers=2, engine="cuda")
+    batches: list[int] = []
+    answer = server._answer
+    release = threading.Event()
+
+    def slowly(taken: list[Any], finder: PeakFinder) -> None:
+        release.wait(20)  # until all have asked
+        batches.append(len(taken))
+        answer(taken, finder)
+
+    monkeypatch.setattr(server, "_answer", slowly)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    config = NetworkConfig(gain=1.0, bad_pixels="keep")
+    runs = [frames(3, seed) for seed in range(3)]
+    runs[1][1] = np.full((1, 256, 256), np.nan, np.float32)
+    found: dict[int, list[Any]] = {}
+
+    def rank(number: int) -> None:
+        with RemoteFinder(config, path=place) as finder:
+            numbers = [finder._submit(frame) for frame in runs[number]]
+            answers = []
+            for k in numbers:
+                try:
+                    answers.append(finder._result(k))
+                except ValueError as error:
+                    answers.append(error)
+            found[number] = answers
+
+    ranks = [threading.Thread(target=rank, args=(number,)) for number in range(3)]
+    for one in ranks:
+        one.start()
+    until = time.monotonic() + 20
+    while sum(len(client.waiting) for client in list(server._turns._order)) < 8 and time.monotonic() < until:
+        time.sleep(0.02)
+    release.set()
+    for one in ranks:
+        one.join(60)
+    expected = PeakFinder(config)
+    for number, run in enumerate(runs):
+        for k, frame in enumerate(run):
+            if (number, k) == (1, 1):
+                assert "no good pixel of the frame is a number" in str(found[1][1])
+            else:
+                np.testing.assert_array_equal(found[number][k]["ss"], expected(frame)["ss"])
+    assert max(batches) > 1
+    server._linger = 0
+    thread.join(timeout=20)
+
+
+def test_a_finder_without_such_an_engine_is_refused(place: Path, host_gpu: HostGpu) -> None:
+    server = Server(place, linger_s=30, workers=1, engine="cuda")
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    with RemoteFinder(V3r3Config(), path=place) as finder, pytest.raises(ValueError, match="no GPU twin"):
+        finder(frames(1)[0])
+    server._linger = 0
+    thread.join(timeout=20)
+
+
+def test_bench_prints_a_row_for_each_number_of_clients(capsys: pytest.CaptureFixture[str]) -> None:
+    from peakrt.cli import main
+
+    assert main(["bench", "serve", "jungfrau1m", "--finder", "peakfinder8", "--clients", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("jungfrau1m, 1x1024x1024")
+    assert lines[-1].split()[0] == "2"
+    assert all(float(number) > 0 for number in lines[-1].split())
+    assert main(["bench", "serve", "--finder", "v3r3"]) == 1
+    assert "no finder v3r3 to serve" in capsys.readouterr().err

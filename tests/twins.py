@@ -224,7 +224,7 @@ def _samples(bins: np.ndarray, mask: np.ndarray, number: int) -> np.ndarray:
 
 
 def sigma_units(
-    frame: np.ndarray, mask: np.ndarray, bins: np.ndarray, gain: float, *, radial: bool
+    frame: np.ndarray, mask: np.ndarray, bins: np.ndarray, gain: float, *, radial: bool, high_clip: float = 4
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """z, the noise in photons squared, and which pixels count."""
     n = int(np.ceil(bins.max())) + 1
@@ -241,7 +241,7 @@ def sigma_units(
             pool = np.concatenate(kept[max(0, b - reach) : b + reach + 1])
             if len(pool) >= 12:
                 mean[b], sigma[b] = pool.mean(), pool.std()
-        low, high = mean - 4 * sigma, mean + np.maximum(4 * sigma, 3 * gain)
+        low, high = mean - 4 * sigma, mean + np.maximum(high_clip * sigma, 3 * gain)
         low[np.isnan(sigma)], high[np.isnan(sigma)] = 1e30, -1e30
     trusted = np.maximum(sigma, 0.1 * gain)
     with np.errstate(invalid="ignore"):
@@ -250,14 +250,14 @@ def sigma_units(
     return np.where(good, z, 0), np.where(np.isnan(trusted), 1, (trusted / gain) ** 2)[whole], good
 
 
-def local_mean(z: np.ndarray, good: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Mean of z, clipped at 4, over 3 x 3 tiles of 8 x 8 pixels of one ASIC."""
+def local_mean(z: np.ndarray, good: np.ndarray, mask: np.ndarray, clip: float = 4) -> np.ndarray:
+    """Mean of z, clipped, over 3 x 3 tiles of 8 x 8 pixels of one ASIC."""
     n_ss, n_fs = -(-z.shape[0] // 8), -(-z.shape[1] // 8)
     total, count = np.zeros((n_ss + 2, n_fs + 2)), np.zeros((n_ss + 2, n_fs + 2))
     for r in range(n_ss):
         for c in range(n_fs):
             tile = np.s_[8 * r : 8 * r + 8, 8 * c : 8 * c + 8]
-            total[r + 1, c + 1] = np.clip(z[tile], -4, 4)[good[tile]].sum()
+            total[r + 1, c + 1] = np.clip(z[tile], -clip, clip)[good[tile]].sum()
             count[r + 1, c + 1] = mask[tile].sum()
     out = np.zeros(z.shape)
     for r in range(n_ss):
@@ -288,14 +288,21 @@ def snr(u: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def propose(
-    frame: np.ndarray, mask: np.ndarray, bins: np.ndarray, gain: float, noise: tuple[float, float], *, radial: bool
+    frame: np.ndarray,
+    mask: np.ndarray,
+    bins: np.ndarray,
+    gain: float,
+    noise: tuple[float, float],
+    *,
+    radial: bool,
+    crowded: bool = False,
 ) -> tuple[dict[tuple[int, int], float], np.ndarray]:
     """Candidates of one ASIC, each with the margin of the closest decision about it; and z above the local mean.
 
     Places that only just fail are there with a margin below 0.
     """
-    z, photons, good = sigma_units(frame, mask, bins, gain, radial=radial)
-    z = np.where(good, z - local_mean(z, good, mask), 0)
+    z, photons, good = sigma_units(frame, mask, bins, gain, radial=radial, high_clip=2.5 if crowded else 4)
+    z = np.where(good, z - local_mean(z, good, mask, 1 if crowded else 4), 0)
     s3, s5 = box_sum(z, 1) / 3, box_sum(z, 2) / 5
     merit = s3 + 0.5 * z + 0.5 * s5
     around = np.pad(merit, 1, constant_values=-np.inf)

@@ -4,16 +4,12 @@
 #include <cmath>
 #include <stdexcept>
 
-#include "peakrt/features.hpp"
+#include "peakrt/dense.hpp"
+#include "peakrt/statistics.hpp"
 #include "simd.hpp"
 
 namespace peakrt {
 namespace {
-
-constexpr int kPool = 500;      // values that a mean and a sigma should rest on
-constexpr int kPoolReach = 12;  // bins to each side that may be pooled to get there
-constexpr int kLeast = 12;      // values without which a bin has no statistics
-constexpr int kPasses = 5;
 
 int tiles(int pixels) { return (pixels + kTile - 1) / kTile; }
 
@@ -43,7 +39,7 @@ void weigh_tiles(ProposePlan* plan) {
 // Evenly over all places where a window is nearly all good.
 void choose_windows(ProposePlan* plan) {
   const RadialPlan& bins = plan->bins;
-  std::vector<ProposePlan::Window> all;
+  std::vector<Window> all;
   for (std::size_t a = 0; a < bins.asics.size(); ++a) {
     const Asic& asic = bins.asics[a];
     for (int ss = 0; ss + kWindow <= asic.end_ss - asic.min_ss; ss += kWindow)
@@ -61,127 +57,62 @@ void choose_windows(ProposePlan* plan) {
     plan->windows.push_back(all[(2 * k + 1) * std::int64_t(all.size()) / (2 * keep)]);
 }
 
-// Prefix sums over the bins, so that a pool is two look-ups.
-struct Prefix {
-  std::vector<double> n, s, q;
-  void build(const float* count, const float* sum, const float* squares, int bins) {
-    n.assign(bins + 1, 0);
-    s.assign(bins + 1, 0);
-    q.assign(bins + 1, 0);
-    for (int b = 0; b < bins; ++b) {
-      n[b + 1] = n[b] + count[b];
-      s[b + 1] = s[b] + sum[b];
-      q[b + 1] = q[b] + squares[b];
-    }
-  }
-};
-
 // Clipped mean and sigma of each bin and its neighbours.
 void statistics(const ProposePlan& plan, float gain, ProposeWorkspace& ws) {
   const int bins = plan.bins.n_bins;
   const SimdKernels& kernels = simd();
   std::fill(ws.low.begin(), ws.low.end(), -1e30f);
   std::fill(ws.high.begin(), ws.high.end(), 1e30f);
-  Prefix prefix;
   for (int pass = 0; pass < kPasses; ++pass) {
     kernels.clip_sums(plan.bins, ws.values.data(), ws.low.data(), ws.high.data(), ws.count.data(), ws.sum.data(),
                       ws.squares.data());
-    prefix.build(ws.count.data(), ws.sum.data(), ws.squares.data(), bins);
     for (int b = 0; b < bins; ++b) {
-      int reach = plan.radial ? 1 : 0;
-      auto pool = [&](int r) { return prefix.n[std::min(bins, b + r + 1)] - prefix.n[std::max(0, b - r)]; };
-      while (plan.radial && reach < kPoolReach && pool(reach) < kPool) ++reach;
-      const int first = std::max(0, b - reach), last = std::min(bins, b + reach + 1);
-      const double n = prefix.n[last] - prefix.n[first];
-      if (n < kLeast) {
-        ws.low[b] = 1e30f;
-        ws.high[b] = -1e30f;
-        ws.mean[b] = ws.inverse[b] = 0;
-        ws.photons[b] = 1;
-        continue;
-      }
-      const double mean = (prefix.s[last] - prefix.s[first]) / n;
-      const double variance = std::max(0.0, (prefix.q[last] - prefix.q[first]) / n - mean * mean);
-      const float sigma = float(std::sqrt(variance)), trusted = std::max(sigma, kSigmaFloor * gain);
-      ws.low[b] = float(mean) - 4 * sigma;
-      ws.high[b] = float(mean) + std::max(4 * sigma, 3 * gain);
-      ws.mean[b] = float(mean);
-      ws.inverse[b] = 1 / trusted;
-      ws.photons[b] = trusted * trusted / (gain * gain);
+      const BinLevel level =
+          pool_bin(ws.count.data(), ws.sum.data(), ws.squares.data(), bins, b, plan.radial, gain, ws.clip);
+      ws.low[b] = level.low;
+      ws.high[b] = level.high;
+      ws.mean[b] = level.mean;
+      ws.inverse[b] = level.inverse;
+      ws.photons[b] = level.photons;
     }
   }
   ws.mean[bins] = ws.inverse[bins] = 0;  // masked
   ws.photons[bins] = 1;
 }
 
-float clipped_sigma(const std::vector<float>& values, float most_allowed) {
-  float sigma = 1;
-  for (int pass = 0; pass < 3; ++pass) {
-    double n = 0, s = 0, q = 0;
-    for (float v : values)
-      if (std::fabs(v) < 4 * sigma) {
-        n += 1;
-        s += v;
-        q += double(v) * v;
-      }
-    if (n < 100) return 1;
-    sigma = float(std::sqrt(std::max(0.0, q / n - s / n * (s / n))));
-    sigma = std::min(std::max(sigma, 0.8f), most_allowed);
+float clipped_sigma(const std::vector<float>& values, std::size_t first, std::size_t windows, float most_allowed) {
+  Noise noise;
+  for (int pass = 0; pass < kNoisePasses; ++pass) {
+    NoiseSums sums;
+    for (std::size_t w = 0; w < windows; ++w) {
+      NoiseSums one;
+      one.add(values.data() + (2 * w + first) * kSums, noise.sigma);
+      sums.add(one);
+    }
+    noise.refine(sums, most_allowed);
   }
-  return std::max(sigma, 0.9f);
+  return noise.settled();
 }
 
 // The sigma of S3 and S5 in the windows, each above its own mean.
 template <class T>
 void noise_of_sums(const ProposePlan& plan, const T* frame, ProposeWorkspace& ws) {
-  std::vector<float> s3, s5;
-  s3.reserve(plan.windows.size() * 36);
-  s5.reserve(plan.windows.size() * 36);
-  for (const ProposePlan::Window& window : plan.windows) {
-    const Asic& asic = plan.bins.asics[window.asic];
-    const SigmaView<T> view{
-        frame, plan.bins.bin.data(), ws.mean.data(), ws.inverse.data(), ws.photons.data(), plan.bins.shape, asic};
-    float z[kWindow][kWindow], sum = 0;
-    int n = 0;
-    bool good[kWindow][kWindow];
-    for (int i = 0; i < kWindow; ++i)
-      for (int j = 0; j < kWindow; ++j) {
-        good[i][j] = view.z(asic.min_ss + window.ss + i, asic.min_fs + window.fs + j, &z[i][j]);
-        if (!good[i][j]) continue;
-        sum += std::min(std::max(z[i][j], -4.f), 4.f);
-        ++n;
-      }
-    if (n == 0) continue;
-    for (int i = 0; i < kWindow; ++i)
-      for (int j = 0; j < kWindow; ++j) z[i][j] = good[i][j] ? z[i][j] - sum / float(n) : 0;
-    for (int i = 2; i < kWindow - 2; i += 2)
-      for (int j = 2; j < kWindow - 2; j += 2) {
-        float three = 0, five = 0;
-        for (int a = -2; a <= 2; ++a)
-          for (int b = -2; b <= 2; ++b) {
-            five += z[i + a][j + b];
-            if (a >= -1 && a <= 1 && b >= -1 && b <= 1) three += z[i + a][j + b];
-          }
-        s3.push_back(three / 3);
-        s5.push_back(five / 5);
-      }
+  const std::size_t n = plan.windows.size();
+  ws.noise_values.resize(2 * n * kSums);
+  for (std::size_t w = 0; w < n; ++w) {
+    const SigmaView<T> view{frame,
+                            plan.bins.bin.data(),
+                            ws.mean.data(),
+                            ws.inverse.data(),
+                            ws.photons.data(),
+                            plan.bins.shape,
+                            plan.bins.asics[plan.windows[w].asic]};
+    float* values = ws.noise_values.data() + 2 * w * kSums;
+    window_sums(view, plan.windows[w], values, values + kSums);
   }
-  ws.noise3 = clipped_sigma(s3, 3);
-  ws.noise5 = clipped_sigma(s5, 5);
+  ws.noise3 = clipped_sigma(ws.noise_values, 0, n, kMostNoise3);
+  ws.noise5 = clipped_sigma(ws.noise_values, 1, n, kMostNoise5);
 }
-
-// What Gaussian statistics let pass must hold by Poisson's too, and be some photons.
-bool significant(const Candidate& c, float background, float noise3, float noise5) {
-  const float root = std::sqrt(background);
-  bool passes = c.s3 > kS3 * noise3 && deviance(c.s3 * 3 * root, 9 * background) > kS3 * noise3;
-  passes = passes || (c.z > kZ && deviance(c.z * root, background) > kZ);
-  passes = passes || (c.s5 > kS5 * noise5 && deviance(c.s5 * 5 * root, 25 * background) > kS5 * noise5);
-  if (!passes) return false;
-  const float u = std::max({c.s3, c.z, 1.4f * c.s5}) * 3 * root;
-  return photon_snr(u, 9 * background) >= kLeastSnr || photon_snr(c.z * root, background) >= kLeastSnr;
-}
-
-float merit(const Candidate& c) { return c.s3 + .5f * c.z + .5f * c.s5; }
 
 void keep_most_significant(ProposeWorkspace& ws) {
   ws.dropped = 0;
@@ -197,6 +128,25 @@ void keep_most_significant(ProposeWorkspace& ws) {
   ws.candidates.resize(n);
 }
 
+// Lists the candidates; returns how many are clear peaks.
+int search(const ProposePlan& plan, Dtype dtype, const void* frame, ProposeWorkspace& ws) {
+  with_dtype(dtype, frame, [&](const auto* data) { noise_of_sums(plan, data, ws); });
+  ws.candidates.clear();
+  for (std::size_t asic = 0; asic < plan.bins.asics.size(); ++asic) simd().sweep(plan, int(asic), dtype, frame, ws);
+  std::size_t n = 0;
+  int clear = 0;
+  for (const Candidate& c : ws.candidates) {
+    const std::int64_t pixel = (std::int64_t(c.panel) * plan.bins.shape.ss + c.ss) * plan.bins.shape.fs + c.fs;
+    const float background = ws.photons[plan.bins.bin[pixel]];
+    if (!significant(c, background, ws.noise3, ws.noise5)) continue;
+    clear += is_clear(c, background, ws.noise3);
+    ws.candidates[n++] = c;
+  }
+  ws.candidates.resize(n);
+  keep_most_significant(ws);
+  return clear;
+}
+
 }  // namespace
 
 ProposePlan::ProposePlan(Shape shape, const std::uint8_t* mask, const float* bin, std::vector<Asic> asics, bool radial_)
@@ -208,7 +158,8 @@ ProposePlan::ProposePlan(Shape shape, const std::uint8_t* mask, const float* bin
   choose_windows(this);
 }
 
-ProposeWorkspace::ProposeWorkspace(const ProposePlan& plan) : noise3(1), noise5(1), dropped(0) {
+ProposeWorkspace::ProposeWorkspace(const ProposePlan& plan)
+    : noise3(1), noise5(1), dropped(0), crowded(false), clip(usual_clip()) {
   const std::size_t padded = plan.bins.groups.size() * kLanes;
   for (std::vector<float>* table : {&low, &high, &count, &sum, &squares}) table->assign(padded, 0);
   for (std::vector<float>* table : {&mean, &inverse, &photons}) table->assign(plan.bins.n_bins + 1, 0);
@@ -219,20 +170,31 @@ ProposeWorkspace::ProposeWorkspace(const ProposePlan& plan) : noise3(1), noise5(
   flags.resize(std::size_t(kSweepFlags) * (widest + 64));
 }
 
-void propose(const ProposePlan& plan, float gain, Dtype dtype, const void* frame, ProposeWorkspace& ws) {
-  const SimdKernels& kernels = simd();
-  kernels.collect(plan.bins, dtype, frame, ws.values.data());
+void measure_bins(const ProposePlan& plan, float gain, Dtype dtype, const void* frame, ProposeWorkspace& ws) {
+  ws.clip = usual_clip();
+  simd().collect(plan.bins, dtype, frame, ws.values.data());
   statistics(plan, gain, ws);
-  with_dtype(dtype, frame, [&](const auto* data) { noise_of_sums(plan, data, ws); });
-  ws.candidates.clear();
-  for (std::size_t asic = 0; asic < plan.bins.asics.size(); ++asic) kernels.sweep(plan, int(asic), dtype, frame, ws);
-  std::size_t n = 0;
-  for (const Candidate& c : ws.candidates) {
-    const std::int64_t pixel = (std::int64_t(c.panel) * plan.bins.shape.ss + c.ss) * plan.bins.shape.fs + c.fs;
-    if (significant(c, ws.photons[plan.bins.bin[pixel]], ws.noise3, ws.noise5)) ws.candidates[n++] = c;
-  }
-  ws.candidates.resize(n);
-  keep_most_significant(ws);
+}
+
+void dense_inputs(const ProposePlan& plan, Dtype dtype, const void* frame, const ProposeWorkspace& ws, float* out) {
+  const Shape shape = plan.bins.shape;
+  const std::int64_t one = std::int64_t(shape.ss) * shape.fs;
+  with_dtype(dtype, frame, [&](const auto* data) {
+    for (std::int64_t i = 0; i < shape.pixels(); ++i) {
+      float* to = out + i / one * kDenseChannels * one + i % one;
+      dense_input(data, plan.bins.bin.data(), ws.mean.data(), ws.inverse.data(), ws.photons.data(), i, to, to + one,
+                  to + 2 * one);
+    }
+  });
+}
+
+void propose(const ProposePlan& plan, float gain, Dtype dtype, const void* frame, ProposeWorkspace& ws) {
+  measure_bins(plan, gain, dtype, frame, ws);
+  ws.crowded = is_crowded(search(plan, dtype, frame, ws), plan.megapixels());
+  if (!ws.crowded) return;
+  ws.clip = tight_clip();
+  statistics(plan, gain, ws);
+  search(plan, dtype, frame, ws);
 }
 
 }  // namespace peakrt

@@ -23,9 +23,9 @@ PEAKRT_NOINLINE void sigma_row(const T* __restrict row, const std::uint16_t* __r
   }
 }
 
-PEAKRT_NOINLINE void add_clipped(const float* __restrict z, int n, float* __restrict columns) {
+PEAKRT_NOINLINE void add_clipped(const float* __restrict z, int n, float most, float* __restrict columns) {
   for (int i = 0; i < n; ++i) {
-    const float low = z[i] > -4 ? z[i] : -4.f, clipped = low < 4 ? low : 4.f;
+    const float low = z[i] > -most ? z[i] : -most, clipped = low < most ? low : most;
     columns[i] += z[i] > kBad / 2 ? clipped : 0.f;
   }
 }
@@ -112,7 +112,7 @@ class Sweep {
       const std::int64_t at =
           (std::int64_t(asic_.panel) * plan_.bins.shape.ss + asic_.min_ss + ss) * plan_.bins.shape.fs + asic_.min_fs;
       sigma_row(frame + at, plan_.bins.bin.data() + at, ws_.mean.data(), ws_.inverse.data(), n_fs_, z(ss));
-      add_clipped(z(ss), n_fs_, sums);
+      add_clipped(z(ss), n_fs_, ws_.clip.local, sums);
     }
     // From columns to tiles, in place: the sum of a tile at its first column.
     for (int t = 0; t < tile_columns_; ++t) {

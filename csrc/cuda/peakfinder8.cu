@@ -41,34 +41,33 @@ __device__ void above(const DeviceBatch& batch, const T* frames) {
 
 }  // namespace
 
-extern "C" __global__ void clear_counts(DeviceBatch batch) {
-  const int i = blockIdx.x * blockDim.x + threadIdx.x;
-  if (i < batch.n_frames) batch.n_foreground[i] = 0;
-  if (i == 0) *batch.n_peaks = 0;
+extern "C" __global__ void peakfinder8_clear(DeviceBatch batch) {
+  const int frame = blockIdx.x * blockDim.x + threadIdx.x;
+  if (frame < batch.n_frames) clear_body(batch, frame);
 }
 
-extern "C" __global__ void floors(DeviceBatch batch) {
+extern "C" __global__ void peakfinder8_floors(DeviceBatch batch) {
   const int bin = blockIdx.x * blockDim.x + threadIdx.x;
   if (bin <= batch.n_bins) floor_body(batch, blockIdx.y, bin);
 }
 
-extern "C" __global__ void __launch_bounds__(64) radial(DeviceBatch batch) {
+extern "C" __global__ void __launch_bounds__(64) peakfinder8_radial(DeviceBatch batch) {
   const int warp = (blockIdx.x * blockDim.x + threadIdx.x) / kDeviceLanes, lane = threadIdx.x % kDeviceLanes;
   const int frame = warp / batch.n_groups, group = warp % batch.n_groups;
   if (frame < batch.n_frames) radial_body(batch, frame, group, lane);
 }
 
-#define PEAKRT_KERNELS(NAME, T)                                                                              \
-  extern "C" __global__ void gather_##NAME(DeviceBatch batch, const T* frames) {                             \
-    const std::int64_t stride = std::int64_t(gridDim.x) * blockDim.x;                                        \
-    for (std::int64_t place = blockIdx.x * blockDim.x + threadIdx.x; place < batch.n_order; place += stride) \
-      gather_body(batch, frames, blockIdx.y, place);                                                         \
-  }                                                                                                          \
-  extern "C" __global__ void above_##NAME(DeviceBatch batch, const T* frames) { above(batch, frames); }      \
-  extern "C" __global__ void groups_##NAME(DeviceBatch batch, const T* frames) {                             \
-    const int listed = min(batch.n_foreground[blockIdx.y], batch.foreground_capacity);                       \
-    for (int k = blockIdx.x * blockDim.x + threadIdx.x; k < listed; k += gridDim.x * blockDim.x)             \
-      group_body(batch, frames, blockIdx.y, k);                                                              \
+#define PEAKRT_KERNELS(NAME, T)                                                                                     \
+  extern "C" __global__ void peakfinder8_gather_##NAME(DeviceBatch batch, const T* frames) {                        \
+    const std::int64_t stride = std::int64_t(gridDim.x) * blockDim.x;                                               \
+    for (std::int64_t place = blockIdx.x * blockDim.x + threadIdx.x; place < batch.n_order; place += stride)        \
+      gather_body(batch, frames, blockIdx.y, place);                                                                \
+  }                                                                                                                 \
+  extern "C" __global__ void peakfinder8_above_##NAME(DeviceBatch batch, const T* frames) { above(batch, frames); } \
+  extern "C" __global__ void peakfinder8_groups_##NAME(DeviceBatch batch, const T* frames) {                        \
+    const int listed = min(batch.n_foreground[blockIdx.y], batch.foreground_capacity);                              \
+    for (int k = blockIdx.x * blockDim.x + threadIdx.x; k < listed; k += gridDim.x * blockDim.x)                    \
+      group_body(batch, frames, blockIdx.y, k);                                                                     \
   }
 
 PEAKRT_KERNELS(u2, std::uint16_t)

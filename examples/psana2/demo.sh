@@ -18,10 +18,10 @@ echo "peakrt compat:"; $job python "$here/job_peakrt.py" run compat.npz
 echo "peakrt model:";  PEAKRT_MODE=model PEAKRT_GEOMETRY=run/jungfrau.geom $job python "$here/job_peakrt.py" run model.npz
 python "$here/compare.py" run psana.npz compat.npz model.npz
 echo "peakrt find:"
-$job peakrt find exp=mfxpeakrt,run=7,dir=run --detector jungfrau --camera-length 0.12 --photon-energy 9500 --gain 9.5 -o peaks.cxi
+$job peakrt find exp=mfxpeakrt,run=7,dir=run --detector jungfrau --camera-length 0.12 --gain 9.5 -o peaks.cxi
 if command -v indexamajig >/dev/null; then
   for finder in v3r3 network; do
-    [ -e "$finder.cxi" ] || $job peakrt find exp=mfxpeakrt,run=7,dir=run --detector jungfrau --camera-length 0.12 --photon-energy 9500 --finder $finder -o $finder.cxi
+    [ -e "$finder.cxi" ] || $job peakrt find exp=mfxpeakrt,run=7,dir=run --detector jungfrau --camera-length 0.12 --finder $finder -o $finder.cxi
     peakrt-lab evaluate $finder.cxi -p run/lysozyme.cell --frames "${EVENTS:-24}"
   done
 else

@@ -68,6 +68,9 @@ class Stream:
         for k in self.segments:
             definition, algorithm = DetectorDef(DETECTOR, "jungfrau", f"simulated-{k:02d}"), AlgDef("raw", 0, 2, 0)
             parts[k] = configure.Detector(definition, algorithm, RAW, segment=k, nodeId=number)
+        if number == 0:
+            energy = {"ebeamPhotonEnergy": (np.float64, 0)}
+            parts["beam"] = configure.Detector(DetectorDef("ebeam", "ebeam", "simulated"), AlgDef("raw", 2, 0, 0), energy, nodeId=number)  # fmt: skip
         if small:
             offsets = {"intOffset": (np.uint64, 0), "intDgramSize": (np.uint64, 0)}
             parts["offset"] = configure.Detector(DetectorDef("smdinfo", "offset", ""), AlgDef("offsetAlg", 0, 0, 0), offsets, nodeId=number)  # fmt: skip
@@ -97,6 +100,10 @@ class Stream:
             part = self.data_parts[k].raw
             part.raw, part.numHotPixels, part.hotPixelThresh = np.ascontiguousarray(raw[k]), 0, 15000
             dgram.adddata(part)
+        if "beam" in self.data_parts:
+            beam = self.data_parts["beam"].raw
+            beam.ebeamPhotonEnergy = PHOTON_keV * 1e3
+            dgram.adddata(beam)
         offset = self.written
         size = self._save(0, dgram)
         dgram = DgramEdit(transition_id=TransitionId.L1Accept, config_dgramedit=self.small, ts=stamp, bufsize=1 << 16)

@@ -263,14 +263,28 @@ class Detector:
         panel : plane of the frame; ss, fs : raw pixels, an integer is a pixel's centre.
         NaN where a position is on no panel.
         """
-        plane, s, f = np.broadcast_arrays(np.asarray(panel), np.asarray(ss, float), np.asarray(fs, float))
-        xyz = np.full((3, *plane.shape), np.nan)
-        for p, (index, min_ss, end_ss, min_fs, end_fs) in zip(self.panels, self.asics, strict=True):
-            on = (plane == index) & (s >= min_ss - 0.5) & (s < end_ss - 0.5) & (f >= min_fs - 0.5) & (f < end_fs - 0.5)
+        index = self.panel_at(panel, ss, fs)
+        _, s, f = np.broadcast_arrays(np.asarray(panel), np.asarray(ss, float), np.asarray(fs, float))
+        xyz = np.full((3, *index.shape), np.nan)
+        for number, p in enumerate(self.panels):
+            on = index == number
+            _, min_ss, _, min_fs, _ = self.asics[number]
             d_ss, d_fs = s[on] - min_ss + 0.5, f[on] - min_fs + 0.5
             for axis in range(3):
                 xyz[axis][on] = p.corner_m[axis] + d_ss * p.ss_m[axis] + d_fs * p.fs_m[axis]
         return xyz[0], xyz[1], xyz[2]
+
+    def panel_at(self, panel: npt.ArrayLike, ss: npt.ArrayLike, fs: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """Index in :attr:`panels` of what lies at raw positions, -1 where nothing does.
+
+        panel : plane of the frame; ss, fs : raw pixels, an integer is a pixel's centre.
+        """
+        plane, s, f = np.broadcast_arrays(np.asarray(panel), np.asarray(ss, float), np.asarray(fs, float))
+        out = np.full(plane.shape, -1, np.int64)
+        for number, (index, min_ss, end_ss, min_fs, end_fs) in enumerate(self.asics):
+            on = (plane == index) & (s >= min_ss - 0.5) & (s < end_ss - 0.5) & (f >= min_fs - 0.5) & (f < end_fs - 0.5)
+            out[on] = number
+        return out
 
     def to_slab(self, panel: npt.ArrayLike, ss: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Slow-scan position in the Cheetah slab, where the planes of a frame lie one under another."""

@@ -37,10 +37,13 @@ _finders: dict[tuple[Any, ...], PeakFinder] = {}
 _served: dict[tuple[Any, ...], tuple[_Mask, RemoteFinder]] = {}
 
 
-def network_peaks(data: npt.ArrayLike, mask: Any, *, place: object = None) -> PeakArray:
+def network_peaks(
+    data: npt.ArrayLike, mask: Any, *, place: object = None, radius: npt.NDArray[np.float32] | None = None
+) -> PeakArray:
     """Peaks of a frame by the network: PEAK, as the classical finders give them.
 
     data : (seg, row, col) or (row, col); mask : nonzero = good, any dtype and shape of as many pixels, or None
+    radius : of each pixel, for where PEAKRT_GEOMETRY does not name a geometry
     place : what else tells detectors apart, such as a segment's number: what is learned of one (gain, bad pixels) is
     kept for it from call to call
     """
@@ -54,7 +57,7 @@ def network_peaks(data: npt.ArrayLike, mask: Any, *, place: object = None) -> Pe
         peaks = _serve(key, geometry, good)(whole)
     else:
         if key not in _finders:
-            _finders[key] = PeakFinder(NetworkConfig(), geometry=geometry)
+            _finders[key] = PeakFinder(NetworkConfig(), geometry=geometry, radius=None if geometry else radius)
         peaks = _finders[key](whole, good)
     return _in_segments(peaks, shape[1], frame.shape[1])
 

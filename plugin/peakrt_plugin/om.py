@@ -18,6 +18,12 @@ from peakrt.peaks import PeakArray
 
 from .mode import choose
 
+#: What OM must be told for peakfinder8; the network asks for none of it.
+THRESHOLDS = {
+    "max_num_peaks": 2048, "adc_threshold": 0.0, "minimum_snr": 6.0, "min_pixel_count": 2, "max_pixel_count": 100,
+    "local_bg_radius": 4, "min_res": 0, "max_res": 100000,
+}  # fmt: skip
+
 
 class PeakList(TypedDict):
     """OM's TypePeakList: positions in the slab, an integer is a pixel's centre."""
@@ -50,8 +56,7 @@ class Peakfinder8PeakDetection:
         bad_pixel_map: npt.ArrayLike | None = None,
         mode: str | None = None,
     ) -> None:
-        names = ("max_num_peaks", "adc_threshold", "minimum_snr", "min_pixel_count", "max_pixel_count", "local_bg_radius", "min_res", "max_res")  # fmt: skip
-        missing = [name for name in names if name not in crystallography_parameters]
+        missing = [name for name in THRESHOLDS if name not in crystallography_parameters]
         if missing:
             raise ValueError(f"crystallography_parameters lacks {', '.join(missing)}")
         given = crystallography_parameters

@@ -16,6 +16,8 @@ import numpy.typing as npt
 from peakrt.event import Event
 from peakrt_geometry import Detector, parse_psana_geometry
 
+from .beam import sensible_energy, with_energy
+
 log = logging.getLogger("peakrt")
 #: Rank and size of an MPI job, as Open MPI, MPICH and Slurm tell them.
 _RANK = (
@@ -58,8 +60,17 @@ class Psana1Source:
             self._detector = psana.Detector(detector)
         except KeyError as error:
             raise ValueError(f"{self._name} has no detector {detector}") from error
+        self._beam = self._open_beam()
         self._mask: npt.NDArray[np.bool_] | None = None
         self.detector = geometry or self._own_geometry()
+        if self._beam is not None:
+            self.detector = with_energy(self.detector)
+
+    def _open_beam(self) -> Any:
+        try:
+            return self._psana.Detector("EBeam")
+        except KeyError:
+            return None
 
     def _own_geometry(self) -> Detector:
         path = self._detector.pyda.geoaccess(self._run)
@@ -87,9 +98,11 @@ class Psana1Source:
             number += 1
             if number <= start:
                 continue
+            beam = None if self._beam is None else self._beam.get(event)
             yield Event(
                 self._slab(stack), self._good(event), self._name, f"//{seconds}-{nanoseconds}",
                 timestamp=(seconds, nanoseconds, int(identity.fiducials())),
+                photon_energy_eV=None if beam is None else sensible_energy(beam.ebeamPhotonEnergy()),
             )  # fmt: skip
 
     def _slab(self, stack: npt.ArrayLike) -> npt.NDArray[Any]:

@@ -4,18 +4,20 @@ Change ``from psana.peakFinder.pypsalg import peaks_adaptive`` to ``from peakrt_
 ``psana.psalg_ext.peak_finder_algos`` and ``psana.peakfinder8.peakfinder_8`` likewise. The caller's arrays keep their
 shapes and values, and masks may be of any dtype and of any shape of as many pixels as the data; psana wants uint16.
 With ``mode="model"``, or PEAKRT_MODE=model in the environment, the network finds instead: thresholds are ignored, there is
-nothing to tune, and all 17 parameters are filled. Not here: v4r3 ("droplet").
+nothing to tune, and all 17 parameters are filled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from peakrt.classical import Peakfinder8, as_frame, v3r3
+from peakrt.classical import Peakfinder8, as_frame, v3r3, v4r3
+from peakrt.peaks import PeakArray
 
 from .mode import choose, network_peaks
 from .psana1 import COLUMNS, as_columns
@@ -41,16 +43,28 @@ class Peak:
 
 
 def _find(
-    data: npt.ArrayLike, mask: Any, seg: int, rank: int, r0: float, dr: float, nsigm: float, selection: dict[str, float],
-    mode: str | None = None,
-) -> list[Peak]:  # fmt: skip
+    data: npt.ArrayLike, mask: Any, seg: int, classical: Callable[..., PeakArray], mode: str | None
+) -> list[Peak]:
+    """Peaks of a segment or a stack; classical : given frame and mask."""
     if choose(mode) == "model":
         rows = as_columns(network_peaks(data, mask, place=seg))
     else:
-        rows = as_columns(v3r3(as_frame(data), mask, rank=rank, r0=r0, dr=dr, nsigm=nsigm, **selection))
+        rows = as_columns(classical(as_frame(data), mask))
     if len(rows):
         rows[:, 0] += seg
     return [Peak(row) for row in rows]
+
+
+def _find_all(data: Any, mask: Any, classical: Callable[..., PeakArray], mode: str | None) -> list[Peak]:
+    """Peaks of a 2-D array, of a stack (seg, row, col), or of a list of 2-D arrays."""
+    if isinstance(data, list | tuple):
+        masks = [None] * len(data) if mask is None else list(mask)
+        if len(masks) != len(data):
+            raise ValueError(f"{len(data)} arrays and {len(masks)} masks: there should be one for each")
+        parts = enumerate(zip(data, masks, strict=True))
+        return [peak for seg, (d, m) in parts for peak in _find(d, m, seg, classical, mode)]
+    array = np.asarray(data)
+    return _find(array.reshape(-1, *array.shape[-2:]), mask, 0, classical, mode)
 
 
 def _selection(
@@ -84,18 +98,35 @@ def peaks_adaptive(
     mask : as the data, nonzero = good, or None. Defaults are psana 4.3.4's.
     """
     selection = _selection(rank, npix_min, npix_max, amax_thr, atot_thr, son_min)
-    if isinstance(data, list | tuple):
-        masks = [None] * len(data) if mask is None else list(mask)
-        if len(masks) != len(data):
-            raise ValueError(f"{len(data)} arrays and {len(masks)} masks: there should be one for each")
-        parts = enumerate(zip(data, masks, strict=True))
-        return [p for seg, (d, m) in parts for p in _find(d, m, seg, rank, r0, dr, nsigm, selection, mode)]
-    array = np.asarray(data)
-    return _find(array.reshape(-1, *array.shape[-2:]), mask, 0, rank, r0, dr, nsigm, selection, mode)
+    return _find_all(data, mask, partial(v3r3, rank=rank, r0=r0, dr=dr, nsigm=nsigm, **selection), mode)
+
+
+def peaks_droplet(
+    data: npt.ArrayLike | Sequence[npt.ArrayLike],
+    mask: Any,
+    thr_low: float,
+    thr_high: float,
+    rank: int = 5,
+    r0: float = 7.0,
+    dr: float = 2.0,
+    npix_min: float = 1,
+    npix_max: float | None = None,
+    amax_thr: float = 0,
+    atot_thr: float = 0,
+    son_min: float = 8,
+    mode: str | None = None,
+) -> list[Peak]:
+    """Peaks of a 2-D array, of a stack (seg, row, col), or of a list of 2-D arrays, by v4r3.
+
+    mask : as the data, nonzero = good, or None. Defaults are psana 4.3.4's.
+    """
+    selection = _selection(rank, npix_min, npix_max, amax_thr, atot_thr, son_min)
+    options: dict[str, Any] = {"thr_low": thr_low, "thr_high": thr_high, "rank": rank, "r0": r0, "dr": dr, **selection}
+    return _find_all(data, mask, partial(v4r3, **options), mode)
 
 
 class peak_finder_algos:
-    """psana.psalg_ext.peak_finder_algos, as far as v3r3 goes."""
+    """psana.psalg_ext.peak_finder_algos: v3r3 and v4r3."""
 
     def __init__(self, seg: int = 0, pbits: int = 0, mode: str | None = None) -> None:
         self._seg = seg
@@ -118,7 +149,30 @@ class peak_finder_algos:
         self, data: npt.ArrayLike, mask: Any, rank: int = 5, r0: float = 7.0, dr: float = 2.0, nsigm: float = 5.0
     ) -> list[Peak]:
         """Peaks of one segment (row, col)."""
-        self._peaks = _find(data, mask, self._seg, rank, r0, dr, nsigm, self._selection, self._mode)
+        finder = partial(v3r3, rank=rank, r0=r0, dr=dr, nsigm=nsigm, **self._selection)
+        self._peaks = _find(data, mask, self._seg, finder, self._mode)
+        return self._peaks
+
+    def peak_finder_v4r3_d2(
+        self,
+        data: npt.ArrayLike,
+        mask: Any,
+        thr_low: float,
+        thr_high: float,
+        rank: int = 5,
+        r0: float = 7.0,
+        dr: float = 2.0,
+    ) -> list[Peak]:
+        """Peaks of one segment (row, col) above two thresholds."""
+        options: dict[str, Any] = {
+            "thr_low": thr_low,
+            "thr_high": thr_high,
+            "rank": rank,
+            "r0": r0,
+            "dr": dr,
+            **self._selection,
+        }
+        self._peaks = _find(data, mask, self._seg, partial(v4r3, **options), self._mode)
         return self._peaks
 
     def list_of_peaks_selected(self) -> list[Peak]:
@@ -131,38 +185,48 @@ def peakfinder_8(
     data: npt.ArrayLike,
     mask: npt.ArrayLike,
     pix_r: npt.ArrayLike,
-    asic_nx: int,
-    asic_ny: int,
-    nasics_x: int,
-    nasics_y: int,
-    adc_thresh: float,
-    hitfinder_min_snr: float,
-    hitfinder_min_pix_count: int,
-    hitfinder_max_pix_count: int,
-    hitfinder_local_bg_radius: int,
+    *rest: Any,
+    mode: str | None = None,
 ) -> tuple[list[float], ...]:
     """psana.peakfinder8.peakfinder_8: x, y, value, index, npix, maxi, sigma and snr of the first max_num_peaks peaks.
 
-    data, mask, pix_r : slab (ss, fs). Each call makes the radial plan anew: a job that can keep an object keeps a
-    :class:`peakrt.Peakfinder8` and is several times faster still.
+    data, mask, pix_r : slab (ss, fs)
+    rest : asic_nx, asic_ny, nasics_x, nasics_y, adc_thresh, hitfinder_min_snr, hitfinder_min_pix_count,
+        hitfinder_max_pix_count, hitfinder_local_bg_radius; and before them, as LUTE's Peakfinder8_v2 and OM call it,
+        rstats_num_pix, rstats_pidx, rstats_radius, fast. In fast mode the statistics look at as many pixels of a radius as
+        were listed, evenly spaced.
+    Each call makes the radial plan anew: a job that can keep an object keeps a :class:`peakrt.Peakfinder8` and is
+    several times faster still. Raises TypeError for another number of arguments.
     """
-    asics = [
-        (0, i * asic_ny, (i + 1) * asic_ny, j * asic_nx, (j + 1) * asic_nx)
-        for i in range(nasics_y)
-        for j in range(nasics_x)
-    ]
+    if len(rest) not in (9, 13):
+        raise TypeError(f"peakfinder_8 takes 13 arguments, or 17 with rstats, and was given {4 + len(rest)}")
+    samples = 0
+    if len(rest) == 13:
+        (_, _, listed, fast), rest = rest[:4], rest[4:]
+        if fast and listed is not None and len(listed):
+            samples = int(np.bincount(np.rint(np.asarray(listed, np.float64)).astype(int)).max())
+    nx, ny, columns_of, rows_of, adc_threshold, min_snr, min_pixels, max_pixels, background_radius = rest
+    if choose(mode) == "model":
+        peaks = network_peaks(data, mask, radius=np.asarray(pix_r, np.float32), place="slab")
+        return as_eight_lists(peaks[:max_num_peaks], nx * columns_of)
+    asics = [(0, i * ny, (i + 1) * ny, j * nx, (j + 1) * nx) for i in range(rows_of) for j in range(columns_of)]
     finder = Peakfinder8(
         mask,
         pix_r,
-        adc_threshold=adc_thresh,
-        min_snr=hitfinder_min_snr,
-        min_pixels=hitfinder_min_pix_count,
-        max_pixels=hitfinder_max_pix_count,
-        background_radius=hitfinder_local_bg_radius,
+        adc_threshold=adc_threshold,
+        min_snr=min_snr,
+        min_pixels=min_pixels,
+        max_pixels=max_pixels,
+        background_radius=background_radius,
         asics=np.array(asics, np.int32),
+        samples_per_bin=samples,
     )
-    peaks = finder(data)[:max_num_peaks]
-    index = np.rint(peaks["fs"]).astype(int) + np.rint(peaks["ss"]).astype(int) * asic_nx * nasics_x
+    return as_eight_lists(finder(data)[:max_num_peaks], nx * columns_of)
+
+
+def as_eight_lists(peaks: PeakArray, width: int) -> tuple[list[float], ...]:
+    """PEAK rows of a slab as peakfinder8's lists: x, y, value, index, npix, maxi, sigma, snr. width : of the slab."""
+    index = np.rint(peaks["fs"]).astype(int) + np.rint(peaks["ss"]).astype(int) * width
     columns = [peaks["fs"], peaks["ss"], peaks["intensity"], index]
     columns += [peaks[name] for name in ("npix", "max", "noise", "snr")]
     return tuple(column.tolist() for column in columns)

@@ -17,6 +17,8 @@ import numpy.typing as npt
 from peakrt.event import Event
 from peakrt_geometry import Detector, parse_psana_geometry
 
+from .beam import sensible_energy, with_energy
+
 log = logging.getLogger("peakrt")
 
 
@@ -60,9 +62,12 @@ class Psana2Source:
         self._name = f"exp={exp},run={run}"
         self._run = next(DataSource(**options).runs())
         self._raw = self._open(detector, calibrated)
+        self._photon_energy = self._open_beam()
         self._calibrated = calibrated
         self._slab_mask: npt.NDArray[np.bool_] | None = None
         self.detector = geometry or self._own_geometry()
+        if self._photon_energy is not None:
+            self.detector = with_energy(self.detector)
 
     def _open(self, name: str | None, calibrated: bool) -> Any:
         names = sorted(self._run.detnames)
@@ -75,6 +80,13 @@ class Psana2Source:
             raise ValueError(f"{self._name} has no detector {name}: it has {', '.join(names) or 'none'}")
         detector = self._run.Detector(name, status=True) if calibrated else self._run.Detector(name)
         return detector.raw
+
+    def _open_beam(self) -> Any:
+        """What gives an event's photon energy, from the electron beam; None in a run without it."""
+        for name in ("ebeam", "ebeamh"):
+            if name in self._run.detnames:
+                return getattr(self._run.Detector(name).raw, "ebeamPhotonEnergy", None)
+        return None
 
     def _own_geometry(self) -> Detector:
         text, _ = self._raw._det_geotxt_and_meta()
@@ -100,7 +112,11 @@ class Psana2Source:
             if number <= start:
                 continue
             slab, mask = self._as_slab(np.asarray(frame))
-            yield Event(slab, mask, self._name, f"//{seconds}-{nanoseconds}", timestamp=(seconds, nanoseconds, 0))
+            energy = None if self._photon_energy is None else self._photon_energy(event)
+            yield Event(
+                slab, mask, self._name, f"//{seconds}-{nanoseconds}", timestamp=(seconds, nanoseconds, 0),
+                photon_energy_eV=sensible_energy(energy),
+            )  # fmt: skip
 
     def _as_slab(self, stack: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]:
         """A copy of (segment, row, column) in the geometry's frame; segments that were not read out are bad."""

@@ -1,6 +1,6 @@
 """PeakRT: Bragg peaks from X-ray detector frames, ready for CrystFEL."""
 
-from .classical import Peakfinder8, peakfinder8, v3r3
+from .classical import Peakfinder8, peakfinder8, v3r3, v4r3
 from .config import NetworkConfig, Peakfinder8Config, V3r3Config
 from .event import Event
 from .finder import PeakFinder
@@ -17,4 +17,5 @@ __all__ = [
     "V3r3Config",
     "peakfinder8",
     "v3r3",
+    "v4r3",
 ]

@@ -8,7 +8,8 @@ import numpy.typing as npt
 PEAK_OFFSETS: dict[str, int]
 PEAK_SIZE: int
 SPOT_SIZE: int
-DEVICE_BATCH_SIZE: int
+DEVICE: dict[str, int]
+BAD_PIXEL: tuple[int, float, float, float]
 
 Array = npt.NDArray[Any]
 
@@ -36,16 +37,19 @@ FEATURES: tuple[str, ...]
 
 class ProposerPlan:
     def __init__(self, mask: Array, bins: Array, asics: Array, radial: bool) -> None: ...
+    def arrays(self) -> dict[str, Any]: ...
 
 class Proposer:
     def __init__(self, plan: ProposerPlan) -> None: ...
     def propose(self, frame: Array, gain: float) -> int: ...
     def candidates(self, dtype: np.dtype[Any]) -> npt.NDArray[np.void]: ...
+    def set_candidates(self, candidates: npt.NDArray[np.void]) -> None: ...
     def describe(self, frame: Array) -> npt.NDArray[np.float32]: ...
     def measure(
         self, frame: Array, gain: float, scores: Array, min_score: float, dtype: np.dtype[Any]
     ) -> npt.NDArray[np.void]: ...
     def tables(self) -> dict[str, Any]: ...
+    def dense_inputs(self, frame: Array, gain: float, out: Array) -> None: ...
 
 def v3r3(
     frame: Array,
@@ -55,6 +59,21 @@ def v3r3(
     r0: float,
     dr: float,
     nsigm: float,
+    npix_min: float,
+    npix_max: float,
+    amax_thr: float,
+    atot_thr: float,
+    son_min: float,
+) -> npt.NDArray[np.void]: ...
+def v4r3(
+    frame: Array,
+    mask: Array,
+    dtype: np.dtype[Any],
+    thr_low: float,
+    thr_high: float,
+    rank: int,
+    r0: float,
+    dr: float,
     npix_min: float,
     npix_max: float,
     amax_thr: float,
@@ -87,4 +106,7 @@ def read_out(
     pixel_seed: int,
     seed: int,
 ) -> None: ...
-def device_twin(batch: Array, frames: Array) -> None: ...
+def peakfinder8_twin(kernel: str, batch: Array, frames: Array) -> None: ...
+def network_twin(kernel: str, batch: Array, frames: Array) -> None: ...
+def conv_twin(layer: Array) -> None: ...
+def to_half(value: float) -> int: ...

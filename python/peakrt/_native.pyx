@@ -51,22 +51,50 @@ cdef extern from "peakrt/peakfinder8.hpp" namespace "peakrt" nogil:
 cdef extern from "peakrt/device_twin.hpp" namespace "peakrt" nogil:
     cdef struct DeviceBatch:
         pass
-    void c_device_twin "peakrt::device_twin"(const DeviceBatch&, Dtype, const void*) except +
+    cdef struct NetworkBatch:
+        pass
+    void c_peakfinder8_twin "peakrt::peakfinder8_twin"(const char*, const DeviceBatch&, Dtype, const void*) except +
+    void c_network_twin "peakrt::network_twin"(const char*, const NetworkBatch&, Dtype, const void*) except +
+    cdef struct ConvLayer:
+        pass
+    uint16_t c_to_half "peakrt::to_half"(float)
+    void c_conv_twin "peakrt::conv_twin"(const ConvLayer&) except +
+    const int kBadFrames, kPasses, kNoisePasses, kDeviceBlock, kDenseClasses
+    const float kBadShare, kAlone, kDark
+    const int kConvChannels, kDeviceLanes, kDeviceGroup, kTile, kSums, kSweepSs, kSweepFs, kMostHidden
+    cdef struct NoiseSums:
+        pass
+    cdef struct Noise:
+        pass
 
 cdef extern from "peakrt/propose.hpp" namespace "peakrt" nogil:
     cdef struct Candidate:
         int32_t asic, panel, ss, fs
         float z, s3, s5, local
+    cdef struct Window:
+        int32_t asic, ss, fs
     cdef cppclass ProposePlan:
+        RadialPlan bins
+        bool radial
+        vector[int32_t] bin_pixels
+        vector[float] tile_weight
+        vector[int64_t] tile_first
+        vector[Window] windows
+        float megapixels()
         ProposePlan(Shape, const uint8_t*, const float*, vector[Asic], bool) except +
     cdef cppclass ProposeWorkspace:
         vector[Candidate] candidates
         vector[float] mean, inverse, photons
         float noise3, noise5
         int64_t dropped
+        bool crowded
         ProposeWorkspace(const ProposePlan&) except +
     void c_propose "peakrt::propose"(
         const ProposePlan&, float, Dtype, const void*, ProposeWorkspace&) except +
+    void c_measure_bins "peakrt::measure_bins"(
+        const ProposePlan&, float, Dtype, const void*, ProposeWorkspace&) except +
+    void c_dense_inputs "peakrt::dense_inputs"(
+        const ProposePlan&, Dtype, const void*, const ProposeWorkspace&, float*) except +
 
 cdef extern from "peakrt/judge.hpp" namespace "peakrt" nogil:
     const int kFeatures
@@ -84,11 +112,23 @@ cdef extern from *:
     const char* peakrt_feature_names
 
 cdef extern from "peakrt/v3r3.hpp" namespace "peakrt" nogil:
+    cdef struct PsanaSelection:
+        float npix_min, npix_max, amax_thr, atot_thr, son_min
     cdef struct V3r3Options:
         int rank
-        float r0, dr, nsigm, npix_min, npix_max, amax_thr, atot_thr, son_min
+        float r0, dr, nsigm
+        PsanaSelection selection
     void c_v3r3 "peakrt::v3r3"(
         Shape, Dtype, const void*, const uint8_t*, const V3r3Options&, vector[Peak]*) except +
+
+cdef extern from "peakrt/v4r3.hpp" namespace "peakrt" nogil:
+    cdef struct V4r3Options:
+        int rank
+        float r0, dr
+        double thr_low, thr_high
+        PsanaSelection selection
+    void c_v4r3 "peakrt::v4r3"(
+        Shape, Dtype, const void*, const uint8_t*, const V4r3Options&, vector[Peak]*) except +
 
 cdef extern from "peakrt/components.hpp" namespace "peakrt" nogil:
     int32_t c_label "peakrt::label"(Shape, const uint8_t*, int32_t*) except +
@@ -197,15 +237,21 @@ cdef class Plan:
         """The plan's arrays and numbers, copied: what the device needs of it."""
         cdef RadialPlan* plan = self.plan
         return {
-            "n_bins": plan.n_bins,
+            **_radial_arrays(plan),
             "block_span": plan.block_span,
-            "bin": _copy(plan.bin.data(), plan.bin.size(), np.uint16),
             "block_bin": _copy(plan.block_bin.data(), plan.block_bin.size(), np.uint16),
             "block_good": _copy(plan.block_good.data(), plan.block_good.size(), np.uint16),
-            "order": _copy(plan.order.data(), plan.order.size(), np.int32),
-            "group_first": np.array([plan.groups[g].first for g in range(plan.groups.size())], np.int64),
-            "group_deep": np.array([plan.groups[g].deep for g in range(plan.groups.size())], np.int32),
         }
+
+
+cdef _radial_arrays(const RadialPlan* plan):
+    return {
+        "n_bins": plan.n_bins,
+        "bin": _copy(plan.bin.data(), plan.bin.size(), np.uint16),
+        "order": _copy(plan.order.data(), plan.order.size(), np.int32),
+        "group_first": np.array([plan.groups[g].first for g in range(plan.groups.size())], np.int64),
+        "group_deep": np.array([plan.groups[g].deep for g in range(plan.groups.size())], np.int32),
+    }
 
 
 cdef class Workspace:
@@ -252,6 +298,19 @@ cdef class ProposerPlan:
     def __dealloc__(self):
         del self.plan
 
+    def arrays(self):
+        """The plan's arrays and numbers, copied: what the device needs of it."""
+        cdef ProposePlan* plan = self.plan
+        return {
+            **_radial_arrays(&plan.bins),
+            "radial": int(plan.radial),
+            "megapixels": plan.megapixels(),
+            "bin_pixels": _copy(plan.bin_pixels.data(), plan.bin_pixels.size(), np.int32),
+            "tile_weight": _copy(plan.tile_weight.data(), plan.tile_weight.size(), np.float32),
+            "tile_first": _copy(plan.tile_first.data(), plan.tile_first.size(), np.int64),
+            "windows": _copy(plan.windows.data(), plan.windows.size() * 3, np.int32).reshape(-1, 3),
+        }
+
 
 cdef class Proposer:
     """ProposeWorkspace of one thread: candidates of a frame, what a judge sees of them, and the peaks of its scores."""
@@ -275,6 +334,10 @@ cdef class Proposer:
     def candidates(self, dtype):
         return _copy(self.workspace.candidates.data(), self.workspace.candidates.size(), dtype)
 
+    def set_candidates(self, candidates):
+        cdef const Candidate* rows = <const Candidate*>_address(candidates) if len(candidates) else NULL
+        self.workspace.candidates.assign(rows, rows + <size_t>len(candidates))
+
     def describe(self, frame):
         cdef const void* data = _address(frame)
         cdef Dtype kind = _dtype(frame)
@@ -284,6 +347,13 @@ cdef class Proposer:
         with nogil:
             c_describe(dereference(self.plan.plan), kind, data, dereference(self.workspace), <float*>to_numbers)
         return numbers
+
+    def dense_inputs(self, frame, float gain, float[:, :, :, ::1] out):
+        cdef const void* data = _address(frame)
+        cdef Dtype kind = _dtype(frame)
+        with nogil:
+            c_measure_bins(dereference(self.plan.plan), gain, kind, data, dereference(self.workspace))
+            c_dense_inputs(dereference(self.plan.plan), kind, data, dereference(self.workspace), &out[0, 0, 0, 0])
 
     def measure(self, frame, float gain, const float[::1] scores, float min_score, dtype):
         cdef vector[Peak] peaks
@@ -302,19 +372,33 @@ cdef class Proposer:
             "mean": _copy(ws.mean.data(), ws.mean.size(), np.float32),
             "inverse": _copy(ws.inverse.data(), ws.inverse.size(), np.float32),
             "photons": _copy(ws.photons.data(), ws.photons.size(), np.float32),
-            "noise3": ws.noise3, "noise5": ws.noise5, "dropped": ws.dropped,
+            "noise3": ws.noise3, "noise5": ws.noise5, "dropped": ws.dropped, "crowded": ws.crowded,
         }
 
 
 def v3r3(frame, const uint8_t[:, :, ::1] mask, dtype, int rank, float r0, float dr, float nsigm, float npix_min,
          float npix_max, float amax_thr, float atot_thr, float son_min):
-    cdef V3r3Options options = V3r3Options(rank, r0, dr, nsigm, npix_min, npix_max, amax_thr, atot_thr, son_min)
+    cdef PsanaSelection selection = PsanaSelection(npix_min, npix_max, amax_thr, atot_thr, son_min)
+    cdef V3r3Options options = V3r3Options(rank, r0, dr, nsigm, selection)
     cdef vector[Peak] peaks
     cdef const void* data = _address(frame)
     cdef Dtype kind = _dtype(frame)
     cdef Shape shape = _shape(frame)
     with nogil:
         c_v3r3(shape, kind, data, &mask[0, 0, 0], options, &peaks)
+    return _to_array(peaks, dtype)
+
+
+def v4r3(frame, const uint8_t[:, :, ::1] mask, dtype, double thr_low, double thr_high, int rank, float r0, float dr,
+         float npix_min, float npix_max, float amax_thr, float atot_thr, float son_min):
+    cdef PsanaSelection selection = PsanaSelection(npix_min, npix_max, amax_thr, atot_thr, son_min)
+    cdef V4r3Options options = V4r3Options(rank, r0, dr, thr_low, thr_high, selection)
+    cdef vector[Peak] peaks
+    cdef const void* data = _address(frame)
+    cdef Dtype kind = _dtype(frame)
+    cdef Shape shape = _shape(frame)
+    with nogil:
+        c_v4r3(shape, kind, data, &mask[0, 0, 0], options, &peaks)
     return _to_array(peaks, dtype)
 
 
@@ -369,13 +453,47 @@ def read_out(const float[:, :, ::1] photons, float[:, :, ::1] frame, *, float of
         c_read_out(&photons[0, 0, 0], n, readout, pixel_seed, seed, &frame[0, 0, 0])
 
 
-DEVICE_BATCH_SIZE = sizeof(DeviceBatch)
+#: What the device's arrays and grids are sized by.
+DEVICE = {
+    "lanes": kDeviceLanes, "group": kDeviceGroup, "tile": kTile, "sums": kSums, "sweep_ss": kSweepSs,
+    "sweep_fs": kSweepFs, "hidden": kMostHidden, "features": kFeatures, "noise_sums_bytes": sizeof(NoiseSums),
+    "noise_bytes": sizeof(Noise), "peakfinder8_bytes": sizeof(DeviceBatch), "network_bytes": sizeof(NetworkBatch),
+    "conv_channels": kConvChannels, "conv_bytes": sizeof(ConvLayer), "passes": kPasses,
+    "noise_passes": kNoisePasses, "block": kDeviceBlock, "classes": kDenseClasses,
+}
+#: Frames and share of frames in which a pixel that is bad stood alone; significance of it, and of the eight around it.
+BAD_PIXEL = (kBadFrames, float(f"{kBadShare:.6g}"), kAlone, kDark)
 
 
-def device_twin(batch, frames):
-    """Run the device kernels' bodies on the host. batch: a DeviceBatch as engine_cuda packs it, host addresses."""
+def peakfinder8_twin(str kernel, batch, frames):
+    """Run a device kernel's body on the host. batch: a struct as gpu_peakfinder8 packs it, host addresses."""
+    name = kernel.encode()
+    cdef const char* chosen = name
     cdef const DeviceBatch* fields = <const DeviceBatch*>_address(batch)
     cdef const void* data = _address(frames)
     cdef Dtype kind = _dtype(frames)
     with nogil:
-        c_device_twin(dereference(fields), kind, data)
+        c_peakfinder8_twin(chosen, dereference(fields), kind, data)
+
+
+def network_twin(str kernel, batch, frames):
+    """Run a device kernel's body on the host. batch: a struct as gpu_network packs it, host addresses."""
+    name = kernel.encode()
+    cdef const char* chosen = name
+    cdef const NetworkBatch* fields = <const NetworkBatch*>_address(batch)
+    cdef const void* data = _address(frames)
+    cdef Dtype kind = _dtype(frames)
+    with nogil:
+        c_network_twin(chosen, dereference(fields), kind, data)
+
+
+def conv_twin(layer):
+    """Run a convolution's body on the host. layer: a struct as gpu_dense packs it, host addresses."""
+    cdef const ConvLayer* fields = <const ConvLayer*>_address(layer)
+    with nogil:
+        c_conv_twin(dereference(fields))
+
+
+def to_half(float value):
+    """Bits of the nearest half, as the device makes them."""
+    return c_to_half(value)

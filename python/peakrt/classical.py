@@ -1,4 +1,4 @@
-"""The two classical finders, native: peakfinder8 (Cheetah, OM, CrystFEL) and v3r3 (psana PyAlgos).
+"""The classical finders, native: peakfinder8 (Cheetah, OM, CrystFEL), v3r3 and v4r3 (psana PyAlgos).
 
 Both give the peaks of the originals (ondamonitor 23.8, psana 4.3) and never change the caller's arrays.
 """
@@ -162,6 +162,15 @@ def peakfinder8(
     return finder(frame)
 
 
+def _frame_and_mask(frame: npt.ArrayLike, mask: npt.ArrayLike | None) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
+    """A frame and its mask, (panel, ss, fs), pixels that are no numbers masked."""
+    array = as_frame(frame)
+    good = as_mask(mask, array.shape)
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        good = good & np.isfinite(array).view(np.uint8)
+    return array, good
+
+
 def v3r3(
     frame: npt.ArrayLike,
     mask: npt.ArrayLike | None,
@@ -185,16 +194,47 @@ def v3r3(
     Defaults are those of psana 4.3.4 ``peaks_adaptive``. Returns a PEAK array, panel by panel in raster order.
     Raises ValueError for a bad shape, dtype or option.
     """
-    array = as_frame(frame)
-    good = as_mask(mask, array.shape)
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        good = good & np.isfinite(array).view(np.uint8)
+    array, good = _frame_and_mask(frame, mask)
     return _native.v3r3(array, good, PEAK, rank, r0, dr, nsigm, npix_min, npix_max, amax_thr, atot_thr, son_min)
+
+
+def v4r3(
+    frame: npt.ArrayLike,
+    mask: npt.ArrayLike | None = None,
+    *,
+    thr_low: float,
+    thr_high: float,
+    rank: int = 5,
+    r0: float = 7.0,
+    dr: float = 2.0,
+    npix_min: float = 1,
+    npix_max: float = 1e6,
+    amax_thr: float = 0.0,
+    atot_thr: float = 0.0,
+    son_min: float = 8.0,
+) -> PeakArray:
+    """Find the peaks of one frame with psana's v4r3 ("droplet", algorithm 1).
+
+    thr_low, thr_high : ADU, of a peak's pixels and of its maximum; the others as for :func:`v3r3`
+    Defaults are those of psana 4.3.4 ``peaks_droplet``. Returns a PEAK array, panel by panel in raster order.
+    Raises ValueError for a bad shape, dtype or option.
+    """
+    array, good = _frame_and_mask(frame, mask)
+    selection = (npix_min, npix_max, amax_thr, atot_thr, son_min)
+    return _native.v4r3(array, good, PEAK, thr_low, thr_high, rank, r0, dr, *selection)
 
 
 def whole_panels(shape: tuple[int, ...]) -> npt.NDArray[np.int32]:
     """One ASIC row for each panel."""
     return np.array([[panel, 0, shape[1], 0, shape[2]] for panel in range(shape[0])], np.int32)
+
+
+def asic_numbers(shape: tuple[int, ...], asics: npt.NDArray[np.int32]) -> npt.NDArray[np.uint16]:
+    """Number of the ASIC of each pixel; the number of ASICs where there is none."""
+    owner = np.full(shape, len(asics), np.uint16)
+    for number, (panel, min_ss, end_ss, min_fs, end_fs) in enumerate(asics):
+        owner[panel, min_ss:end_ss, min_fs:end_fs] = number
+    return owner
 
 
 def check_asics(asics: npt.NDArray[np.int32], shape: tuple[int, ...]) -> None:

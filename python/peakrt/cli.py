@@ -20,7 +20,7 @@ from tqdm import tqdm
 from peakrt_geometry import Detector, detector_names, load_detector, read_geom
 
 from .config import FINDERS, HitConfig, OutputConfig
-from .finder import PeakFinder
+from .finder import ENGINES, PeakFinder
 from .info import describe_input
 from .mpi import Job, find_in_job, in_job, summarise
 from .pipeline import Summary, find_run
@@ -128,18 +128,22 @@ def build_parser() -> argparse.ArgumentParser:
     _add_view(commands)
     _add_info(commands)
     _add_serve(commands)
+    _add_engine(commands)
+    _add_bench(commands)
     return parser
 
 
 def _add_finder(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--engine", choices=("cpu", "cuda", "auto"), default="cpu", help="where the finder runs [cpu]")
+    parser.add_argument("--engine", choices=ENGINES, default="cpu", help="where the finder runs [cpu]")
     parser.add_argument("--finder", choices=sorted(FINDERS), default="network", help="[network]")
     parser.add_argument(
         "--mask", metavar="FILE[:PATH]", help="HDF5 or .npy mask, nonzero = good, on top of the geometry's"
     )
     group = parser.add_argument_group("options of the finders")
+    seen: set[str] = set()
     for config in FINDERS.values():
-        add_config(group, config)  # type: ignore[arg-type]
+        add_config(group, config, skip=sorted(seen))  # type: ignore[arg-type]
+        seen |= {item.name for item in fields(config)}
 
 
 def take_finder(parsed: argparse.Namespace, detector: Detector) -> PeakFinder:
@@ -400,7 +404,8 @@ def _add_serve(commands: Any) -> None:
     parser = commands.add_parser("serve", help="find for the ranks of this node; they start it themselves")
     parser.add_argument("--socket", type=Path, help="where to listen [a folder of yours alone]")
     parser.add_argument("--linger", type=float, default=5.0, metavar="s", help="stay so long without anybody [5]")
-    parser.add_argument("-j", "--threads", type=int, help="frames at a time [cores]")
+    parser.add_argument("-j", "--threads", type=int, help="frames at a time on the CPU [cores]")
+    parser.add_argument("--engine", choices=ENGINES, default="auto", help="where the finders run [auto]")
     parser.set_defaults(run=_serve)
 
 
@@ -409,9 +414,85 @@ def _serve(parsed: argparse.Namespace) -> int:
     from .wire import socket_path
 
     path = parsed.socket or socket_path()
-    server = Server(path, linger_s=parsed.linger, workers=parsed.threads)
+    server = Server(path, linger_s=parsed.linger, workers=parsed.threads, engine=parsed.engine)
     print(f"serving at {path}", flush=True)
     server.run()
+    return 0
+
+
+# engine
+
+
+def _add_engine(commands: Any) -> None:
+    parser = commands.add_parser("engine", help="TensorRT engines: build them beforehand, list or remove them")
+    what = parser.add_subparsers(required=True, metavar="what")
+    build = what.add_parser("build", help="build the engines that a job will want, or check that they can be")
+    build.add_argument(
+        "models", nargs="*", metavar="MODEL", help="files, or names of shipped ones [all that are shipped]"
+    )
+    build.add_argument("-g", "--geometry", help="of the detector: the dense networks' engines are for its panels")
+    build.set_defaults(run=_build_engines)
+    what.add_parser("list", help="list the engines of the cache").set_defaults(run=_list_engines)
+    what.add_parser("clear", help="remove all engines of the cache").set_defaults(run=_clear_engines)
+
+
+def _build_engines(parsed: argparse.Namespace) -> int:
+    from .engine_tensorrt import build_engine, built_for, get_engine, load_tensorrt
+    from .gpu_dense import engine_shape
+    from .model import load_model, shipped_models
+
+    trt, detector = load_tensorrt(), take_geometry(parsed)
+    for name in parsed.models or shipped_models():
+        model = load_model(name, None)
+        shape = engine_shape(model, None if detector is None else detector.shape)
+        target = built_for(trt, model, shape)
+        if target["gpu"] == "none":
+            size = len(build_engine(trt, model, shape))
+            print(f"{name}: can be built, {size >> 10} KiB; not kept, for there is no GPU here that it would be for")
+            continue
+        size = len(get_engine(model, shape))
+        print(f"{name}: {size >> 10} KiB for {target['gpu']}, {target['library']}, input {'x'.join(map(str, shape))}")
+    return 0
+
+
+def _list_engines(parsed: argparse.Namespace) -> int:
+    from .engine_cache import cache_folder, entries
+
+    found = entries()
+    for entry in found:
+        what = ", ".join(f"{name} {value}" for name, value in entry.built_for.items())
+        print(f"{entry.path.name}  {entry.size >> 10} KiB  {what}")
+    print(f"{len(found)} engines in {cache_folder()}")
+    return 0
+
+
+def _clear_engines(parsed: argparse.Namespace) -> int:
+    from .engine_cache import cache_folder, clear
+
+    print(f"removed {clear()} files from {cache_folder()}")
+    return 0
+
+
+# bench
+
+
+def _add_bench(commands: Any) -> None:
+    parser = commands.add_parser("bench", help="measure this machine")
+    what = parser.add_subparsers(required=True, metavar="what")
+    serve = what.add_parser("serve", help="the node's server for 1 to 16 processes, against a finder in each")
+    serve.add_argument("detector", nargs="?", default="jungfrau1m", help="[jungfrau1m]")
+    serve.add_argument("--finder", action="append", help="network or peakfinder8 [both]")
+    serve.add_argument("--clients", type=int, nargs="+", help="processes [1 2 4 8 16]")
+    serve.set_defaults(run=_bench_serve)
+
+
+def _bench_serve(parsed: argparse.Namespace) -> int:
+    from .bench import CLIENTS, CONFIGS, bench_serve
+
+    if parsed.clients and min(parsed.clients) < 1:
+        raise ValueError("--clients needs at least 1")
+    for line in bench_serve(parsed.detector, parsed.finder or list(CONFIGS), parsed.clients or list(CLIENTS)):
+        print(line, flush=True)
     return 0
 
 

@@ -19,6 +19,7 @@ from .peaks import PeakArray, slab_ss
 RESULT = "/entry_1/result_1"
 DATA = "/entry_1/data_1/data"
 MASK = "/entry_1/data_1/mask"
+ARTIFACTS = "/entry_1/data_1/artifacts"
 POWDER_HITS = "/entry_1/data_1/powderHits"
 POWDER_MISSES = "/entry_1/data_1/powderMisses"
 CAMERA_LENGTH = "/LCLS/detector_1/EncoderValue"

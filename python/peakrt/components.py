@@ -24,6 +24,21 @@ def label(foreground: npt.ArrayLike) -> tuple[npt.NDArray[np.int32], int]:
     return labels, _native.label(array, labels)
 
 
+def label_asics(foreground: npt.NDArray[np.bool_], asics: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.int32], int]:
+    """Number the components of each ASIC, as :func:`label` does; neighbours in the array may be far apart in space.
+
+    asics : (n, 5) panel, min_ss, end_ss, min_fs, end_fs; what no ASIC covers stays 0
+    """
+    labels, n = np.zeros(foreground.shape, np.int32), 0
+    for panel, min_ss, end_ss, min_fs, end_fs in asics:
+        here = np.s_[panel : panel + 1, min_ss:end_ss, min_fs:end_fs]
+        if foreground[here].any():
+            own, found = label(foreground[here])
+            labels[here] = np.where(own > 0, own + n, 0)
+            n += found
+    return labels, n
+
+
 def measure(
     frame: npt.ArrayLike,
     labels: npt.NDArray[np.int32],

@@ -24,6 +24,17 @@ class NetworkConfig:
 
 
 @dataclass(frozen=True)
+class DenseConfig:
+    """Options of the dense network, which gives every pixel a class: background, Bragg peak or artifact."""
+
+    min_score: float | None = option(
+        None, "least probability of a peak's pixels; otherwise the model's own, the same everywhere"
+    )
+    gain: float | None = option(None, "ADU a photon; otherwise the geometry's, or estimated from the frames")
+    model: str = option("dense", "model file, or the name of a shipped one")
+
+
+@dataclass(frozen=True)
 class Peakfinder8Config:
     """Options of peakfinder8. The defaults find the hits of counting and integrating detectors alike."""
 
@@ -66,12 +77,13 @@ class OutputConfig:
 
     events: str = option("hits", "hits or all")
     images: str = option("raw", "images in the CXI: raw, gzip, lz4 (bitshuffle; CrystFEL needs the plug-in) or none")
+    mask_out: str = option("none", "automatic mask of each event, by the dense network (slow): none or artifacts")
     powder: str = option("none", "powder patterns, the maximum over hits and over misses: none or max")
     flush_s: float = option(5.0, "seconds between flushes: what was flushed survives a crash")
 
 
-FINDERS = {"network": NetworkConfig, "peakfinder8": Peakfinder8Config, "v3r3": V3r3Config}
-FinderConfig = NetworkConfig | Peakfinder8Config | V3r3Config
+FINDERS = {"network": NetworkConfig, "dense": DenseConfig, "peakfinder8": Peakfinder8Config, "v3r3": V3r3Config}
+FinderConfig = NetworkConfig | DenseConfig | Peakfinder8Config | V3r3Config
 
 
 def named(config: FinderConfig) -> tuple[str, dict[str, Any]]:

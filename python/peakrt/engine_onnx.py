@@ -1,4 +1,4 @@
-"""The judge on a CPU, through ONNX Runtime."""
+"""The networks on a CPU, through ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Floats = npt.NDArray[np.float32]
 
 
 class OnnxEngine:
-    """Scores candidates: ``engine(numbers)`` gives the probability of each, (n,) float32.
+    """Scores candidates, ``engine(numbers)`` gives the probability of each, or pixels, that of each of their classes.
 
     One engine may serve many threads. threads : that one call uses
     Raises ImportError, with the remedy, where ONNX Runtime is missing, and ValueError for a damaged model.
@@ -30,10 +30,13 @@ class OnnxEngine:
             self._session = onnxruntime.InferenceSession(model.content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's own exceptions share no public base
             raise ValueError(f"model {model.name} cannot be loaded: {error}") from error
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        self._input, self._output = inputs[0].name, outputs[0].name
+        self._kind = np.float16 if inputs[0].type == "tensor(float16)" else np.float32
 
-    def __call__(self, numbers: Floats) -> Floats:
-        """Probability of each candidate: numbers (n, features)."""
-        if len(numbers) == 0:
+    def __call__(self, inputs: Floats) -> Floats:
+        """Probabilities: of candidates (n,) from (n, features); of pixels (n, class, ss, fs) from (n, channel, ss, fs)."""
+        if len(inputs) == 0:
             return np.zeros(0, np.float32)
-        (scores,) = self._session.run(["scores"], {"numbers": numbers})
+        (scores,) = self._session.run([self._output], {self._input: inputs.astype(self._kind, copy=False)})
         return np.asarray(scores, np.float32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 
@@ -17,6 +18,7 @@ class Event:
     file, name : where it came from; name is CrystFEL's event, e.g. ``//12`` ("" for a file with one frame)
     camera_length_m, photon_energy_eV : where the data file has them
     timestamp : seconds, nanoseconds, fiducial, where known
+    artifacts : (panel, ss, fs) bool, pixels whose light is no peak's and no smooth scatter; None where nobody asked
     """
 
     frame: npt.NDArray[Any]
@@ -26,6 +28,11 @@ class Event:
     camera_length_m: float | None = None
     photon_energy_eV: float | None = None
     timestamp: tuple[int, int, int] = (0, 0, 0)
+    artifacts: npt.NDArray[np.bool_] | None = None
+
+    def good(self, known: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """The pixels that are good by what is known of the detector and by the event itself: (panel, ss, fs)."""
+        return known if self.mask is None else known & self.mask
 
     def __str__(self) -> str:
         return f"{self.file} {self.name}".strip()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,23 +16,33 @@ import numpy.typing as npt
 from peakrt_geometry import Detector
 
 from .classical import Peakfinder8, as_frame, as_radius, v3r3
-from .config import FinderConfig, NetworkConfig, Peakfinder8Config, V3r3Config
+from .config import DenseConfig, FinderConfig, NetworkConfig, Peakfinder8Config, V3r3Config
+from .dense import DenseFinder
+from .gpu import DEVICE_TYPES
 from .model import Model, load_model
 from .network import DetectorLore, Engine, NetworkFinder
 from .peaks import PeakArray, PeakTable
+from .propose import FEATURES
+
+if TYPE_CHECKING:
+    from .gpu_dense import CudaDenseFinder
+    from .gpu_network import CudaNetworkFinder, DeviceEngine
+    from .gpu_peakfinder8 import CudaPeakfinder8
 
 log = logging.getLogger("peakrt")
+ENGINES = ("cpu", "cuda", "tensorrt", "auto")
 
 
 class PeakFinder:
     """Finds the peaks of frames: ``finder(frame)`` one event's PEAK array, ``finder.find(frames)`` a PeakTable.
 
-    config : NetworkConfig (the default), Peakfinder8Config or V3r3Config; its type chooses the method
+    config : NetworkConfig (the default), DenseConfig, Peakfinder8Config or V3r3Config; its type chooses the method
     geometry : Detector; peakfinder8 needs it, the network is better with it, and all take its bad regions
     mask : (panel, ss, fs), True = good, on top of the geometry's
     radius : (panel, ss, fs) or (ss, fs), pixels from the beam axis, for the network where there is no geometry
-    engine : "cpu"; "cuda", which takes frames in batches in find and map, and needs peakfinder8; or "auto", which
-        takes the GPU where there is one and logs its choice once. Both give the same peaks.
+    engine : "cpu"; "cuda", kernels of ours on a GPU, frames in batches in find and map; "tensorrt", which runs the
+        networks through TensorRT between them; or "auto", which takes "cuda" where there is a GPU and logs its choice
+        once. All give the same peaks.
     The network learns bad pixels, and where nobody says it the gain, from the frames it meets: see bad_pixels, gain
     and reset(). Raises ValueError for a missing geometry, a frame of another shape, or a panel without a good pixel.
     """
@@ -44,8 +56,8 @@ class PeakFinder:
         radius: npt.ArrayLike | None = None,
         engine: str = "cpu",
     ) -> None:
-        if engine not in ("cpu", "cuda", "auto"):
-            raise ValueError(f"engine is {engine!r}, it should be cpu, cuda or auto")
+        if engine not in ENGINES:
+            raise ValueError(f"engine is {engine!r}, it should be {', '.join(ENGINES[:-1])} or {ENGINES[-1]}")
         self.engine = engine
         self.config = config or NetworkConfig()
         self.geometry = geometry
@@ -57,24 +69,24 @@ class PeakFinder:
         self._static = self._static_mask(mask)
         self._event_mask: npt.NDArray[np.bool_] | None = None
         self._mask: npt.NDArray[np.bool_] | None = None
-        self._method: NetworkFinder | Peakfinder8 | _V3r3 | None = None
+        self._method: NetworkFinder | DenseFinder | Peakfinder8 | _V3r3 | None = None
         self._model: Model | None = None
-        self._judge: Engine | None = None
-        if isinstance(self.config, NetworkConfig):
+        self._network: Engine | None = None
+        if isinstance(self.config, NetworkConfig | DenseConfig):
             self._open_network(self.config)
         self.reset()
 
-    def _open_network(self, config: NetworkConfig) -> None:
+    def _open_network(self, config: NetworkConfig | DenseConfig) -> None:
         from .engine_onnx import OnnxEngine
 
         if config.min_score is not None and not 0 < config.min_score <= 1:
             raise ValueError(f"min_score is {config.min_score}, a probability above 0 and at most 1")
         if config.gain is not None and not config.gain > 0:
             raise ValueError(f"gain is {config.gain} ADU a photon, it should be above 0")
-        if config.bad_pixels not in ("learn", "keep"):
+        if isinstance(config, NetworkConfig) and config.bad_pixels not in ("learn", "keep"):
             raise ValueError(f"bad_pixels is {config.bad_pixels!r}, it should be learn or keep")
-        self._model = load_model(config.model)
-        self._judge = OnnxEngine(self._model)
+        self._model = load_model(config.model, "judge" if isinstance(config, NetworkConfig) else "dense")
+        self._network = OnnxEngine(self._model)
 
     def reset(self) -> None:
         """Forget what was learned of the detector: bad pixels, and the gain where it was estimated."""
@@ -83,6 +95,10 @@ class PeakFinder:
             known = self.geometry.photon_gain
         self._lore = DetectorLore(known)
         self._method = None
+        self._masker: DenseFinder | None = None
+        self._masker_good: npt.NDArray[np.bool_] | None = None
+        self._gpu_good: npt.NDArray[np.bool_] | None = None
+        self._gpu: CudaPeakfinder8 | CudaNetworkFinder | CudaDenseFinder | None = None
 
     @property
     def gain(self) -> float | None:
@@ -92,7 +108,14 @@ class PeakFinder:
     @property
     def bad_pixels(self) -> npt.NDArray[np.bool_] | None:
         """Pixels that the network has learned to leave out: (panel, ss, fs); None before the first frame."""
+        self._ask_gpu()
         return None if self._lore.bad is None else self._lore.bad.bad
+
+    def _ask_gpu(self) -> None:
+        """Let the GPU's finder tell what it has learned."""
+        tell = getattr(self._gpu, "tell_bad_pixels", None)
+        if tell is not None:
+            tell()
 
     def _static_mask(self, mask: npt.ArrayLike | None) -> npt.NDArray[np.bool_] | None:
         given = None if mask is None else np.asarray(mask) != 0
@@ -142,6 +165,8 @@ class PeakFinder:
         frame : (panel, ss, fs) or (ss, fs); mask : of this event, True = good.
         Raises ValueError if its shape is not the geometry's or no good pixel is a number.
         """
+        if self.on_gpu():
+            return next(self._map_gpu([(frame, mask)]))[1]
         array = as_frame(frame)
         good = self.mask_for(mask, array.shape)
         if self._method is None:
@@ -150,14 +175,34 @@ class PeakFinder:
         self._check_numbers(array, peaks, good)
         return peaks
 
-    def _make_method(self, good: npt.NDArray[np.bool_]) -> NetworkFinder | Peakfinder8 | _V3r3:
-        if isinstance(self.config, NetworkConfig):
-            assert self._model is not None
-            assert self._judge is not None
+    def artifacts(self, frame: npt.ArrayLike, mask: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.bool_]:
+        """Pixels of a frame that the dense network takes for artifacts: ice and salt rings, jets, hot pixels.
+
+        frame, mask : as for finding. Returns (panel, ss, fs), True = artifact. It runs on the CPU, a tenth of a second a
+        megapixel. Raises ValueError as finding does.
+        """
+        array = as_frame(frame)
+        good = self.mask_for(mask, array.shape)
+        if self._masker is None or self._masker_good is not good:
+            from .engine_onnx import OnnxEngine
+
             asics = None if self.geometry is None else self.geometry.asics
-            return NetworkFinder(
-                good, self._radius, asics, self.config, model=self._model, engine=self._judge, lore=self._lore
+            model = load_model("dense", "dense")
+            self._masker = DenseFinder(
+                good, self._radius, asics, DenseConfig(), model=model, engine=OnnxEngine(model), lore=self._lore
             )
+            self._masker_good = good
+        return self._masker.artifacts(array)
+
+    def _make_method(self, good: npt.NDArray[np.bool_]) -> NetworkFinder | DenseFinder | Peakfinder8 | _V3r3:
+        asics = None if self.geometry is None else self.geometry.asics
+        if isinstance(self.config, NetworkConfig | DenseConfig):
+            assert self._model is not None
+            assert self._network is not None
+            shared = {"model": self._model, "engine": self._network, "lore": self._lore}
+            if isinstance(self.config, NetworkConfig):
+                return NetworkFinder(good, self._radius, asics, self.config, **shared)  # type: ignore[arg-type]
+            return DenseFinder(good, self._radius, asics, self.config, **shared)  # type: ignore[arg-type]
         if isinstance(self.config, V3r3Config):
             return _V3r3(good, self.config)
         assert self.geometry is not None
@@ -184,44 +229,89 @@ class PeakFinder:
         """Find the peaks of many frames: a PeakTable in their order."""
         return PeakTable.from_events([peaks for _, peaks in self.map(((f, None) for f in frames), threads=threads)])
 
-    def _on_gpu(self) -> bool:
-        """Settle what "auto" means, once."""
+    def on_gpu(self) -> bool:
+        """Whether frames go to a GPU; the first call settles what "auto" means."""
+        if self.engine == "cpu":
+            return False
+        reason = "v3r3 has no GPU twin" if isinstance(self.config, V3r3Config) else None
+        if reason is None and self.engine == "tensorrt" and isinstance(self.config, Peakfinder8Config):
+            reason = "peakfinder8 has no network for TensorRT: its GPU engine is cuda"
+        if reason is not None and self.engine != "auto":
+            raise ValueError(f"{reason}: choose another engine or finder")
         if self.engine == "auto":
             try:
-                from .engine_cuda import check_gpu
+                if reason is not None:
+                    raise RuntimeError(reason)
+                from .gpu import check_gpu
 
-                if not isinstance(self.config, Peakfinder8Config):
-                    raise RuntimeError("only peakfinder8 runs on the GPU so far")
                 check_gpu()
                 self.engine = "cuda"
                 log.info("engine auto: using the GPU")
             except RuntimeError as error:
                 self.engine = "cpu"
                 log.warning("engine auto: using the CPU (%s)", error)
-        if self.engine == "cuda" and not isinstance(self.config, Peakfinder8Config):
-            raise ValueError("only peakfinder8 runs on the GPU so far: choose it, or leave engine at cpu")
-        return self.engine == "cuda"
+        return self.engine != "cpu"
 
-    def _map_cuda(
+    def _map_gpu(
         self, items: Iterable[tuple[npt.ArrayLike, npt.NDArray[np.bool_] | None]]
     ) -> Iterator[tuple[int, PeakArray]]:
-        from .engine_cuda import DEVICE_TYPES, CudaPeakfinder8
-
-        assert self.geometry is not None
-        finder: CudaPeakfinder8 | None = None
-        made_for: tuple[Any, Any] = (None, None)
-        number = 0
-        for run in _batches(items, 16):
-            frames = [frame for frame, _ in run]
-            good = self.mask_for(run[0][1], frames[0].shape)
-            kind = frames[0].dtype if frames[0].dtype.str[1:] in DEVICE_TYPES else np.dtype(np.float32)
-            if finder is None or made_for[0] is not good or made_for[1] != kind:
-                finder = CudaPeakfinder8(good, self.geometry.radius, dtype=kind, batch=16, **self._options())
-                made_for = (good, kind)
-            for frame, peaks in zip(frames, finder.map(f.astype(kind, copy=False) for f in frames), strict=True):
-                self._check_numbers(frame, peaks, good)
+        """Runs of frames of one mask and dtype through one GPU finder each."""
+        feed, number = iter(items), 0
+        ahead = next(feed, None)
+        while ahead is not None:
+            first, mask = _on_host_or_device(ahead[0]), ahead[1]
+            good = self.mask_for(mask, tuple(first.shape))
+            kind = first.dtype if first.dtype.str[1:] in DEVICE_TYPES else np.dtype(np.float32)
+            held: deque[npt.NDArray[Any]] = deque()
+            rest: list[Any] = []
+            run = (frame.astype(kind, copy=False) for frame in _while_alike(first, mask, feed, held, rest))
+            for peaks in self._gpu_finder(good, kind).map(run):
+                frame = held.popleft()
+                if isinstance(frame, np.ndarray):
+                    self._check_numbers(frame, peaks, good)
                 yield number, peaks
                 number += 1
+            ahead = rest[0] if rest else None
+
+    def _gpu_finder(
+        self, good: npt.NDArray[np.bool_], kind: np.dtype[Any]
+    ) -> CudaPeakfinder8 | CudaNetworkFinder | CudaDenseFinder:
+        """The finder on the GPU for a mask and dtype; the last one is kept."""
+        from .gpu_dense import CudaDenseFinder
+        from .gpu_network import CudaNetworkFinder
+        from .gpu_peakfinder8 import CudaPeakfinder8
+
+        if self._gpu is not None and self._gpu_good is good and self._gpu.dtype == kind:
+            return self._gpu
+        self._ask_gpu()  # the next knows it from the start
+        asics = None if self.geometry is None else self.geometry.asics
+        cpu = self._make_method(good)
+        tensorrt = self.engine == "tensorrt"
+        if isinstance(cpu, NetworkFinder):
+            assert isinstance(self.config, NetworkConfig)
+            assert self._model is not None
+            self._gpu = CudaNetworkFinder(
+                good, asics, self.config, model=self._model, lore=self._lore, cpu=cpu, dtype=kind,
+                engine=self._tensorrt_judge if tensorrt else None,
+            )  # fmt: skip
+        elif isinstance(cpu, DenseFinder):
+            assert isinstance(self.config, DenseConfig)
+            assert self._model is not None
+            # TensorRT is strongly typed: half precision is a model file of its own.
+            model = load_model("dense-fp16", "dense") if tensorrt and self.config.model == "dense" else self._model
+            self._gpu = CudaDenseFinder(
+                good, asics, self.config, model=model, lore=self._lore, cpu=cpu, dtype=kind, half=model.precision == "fp16",
+                engine=partial(_tensorrt_engine, model) if tensorrt else None,
+            )  # fmt: skip
+        else:
+            assert self.geometry is not None
+            self._gpu = CudaPeakfinder8(good, self.geometry.radius, dtype=kind, **self._options())
+        self._gpu_good = good
+        return self._gpu
+
+    def _tensorrt_judge(self, rows: int) -> DeviceEngine:
+        assert self._model is not None
+        return _tensorrt_engine(self._model, (rows, len(FEATURES)))
 
     def map(
         self, items: Iterable[tuple[npt.ArrayLike, npt.NDArray[np.bool_] | None]], *, threads: int = 1
@@ -232,8 +322,8 @@ class PeakFinder:
         """
         if threads < 1:
             raise ValueError(f"threads is {threads}, it should be at least 1")
-        if self._on_gpu():
-            yield from self._map_cuda(items)
+        if self.on_gpu():
+            yield from self._map_gpu(items)
             return
         if threads == 1:
             for number, (frame, mask) in enumerate(items):
@@ -268,22 +358,34 @@ class _V3r3:
         return self
 
 
-def _batches(
-    items: Iterable[tuple[npt.ArrayLike, npt.NDArray[np.bool_] | None]], n: int
-) -> Iterator[list[tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]]]:
-    """Runs of up to n items of one mask and dtype."""
-    run: list[tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]] = []
-    for frame, mask in items:
-        array = as_frame(frame)
-        if run:
-            last, last_mask = run[-1]
-            alike = array.dtype == last.dtype and (mask is last_mask or _same(mask, last_mask))
-            if len(run) == n or not alike:
-                yield run
-                run = []
-        run.append((array, mask))
-    if run:
-        yield run
+def _tensorrt_engine(model: Model, shape: tuple[int, ...]) -> DeviceEngine:
+    from .engine_tensorrt import TensorRTEngine
+
+    return TensorRTEngine(model, shape)
+
+
+def _on_host_or_device(frame: Any) -> Any:
+    """A frame as an array of three axes, on the host unless it lies on a GPU already."""
+    if isinstance(frame, np.ndarray) or not hasattr(frame, "__cuda_array_interface__"):
+        return as_frame(frame)
+    return frame[None] if frame.ndim == 2 else frame
+
+
+def _while_alike(first: Any, mask: Any, feed: Iterator[Any], held: deque[Any], rest: list[Any]) -> Iterator[Any]:
+    """Frames of a feed with the mask and dtype of the first, also put into held; the one that differs goes into rest."""
+    held.append(first)
+    yield first
+    for frame, event_mask in feed:
+        array = _on_host_or_device(frame)
+        if array.dtype != first.dtype or array.shape != first.shape or not _alike(event_mask, mask):
+            rest.append((frame, event_mask))
+            return
+        held.append(array)
+        yield array
+
+
+def _alike(a: npt.NDArray[np.bool_] | None, b: npt.NDArray[np.bool_] | None) -> bool:
+    return a is b or _same(a, b)
 
 
 def _same(a: npt.NDArray[np.bool_] | None, b: npt.NDArray[np.bool_] | None) -> bool:

@@ -9,19 +9,25 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from .propose import FEATURES
+import numpy as np
+import numpy.typing as npt
+
+from .propose import DENSE_INPUTS, FEATURES
 
 #: Layout of the metadata; a runtime refuses what it does not know.
 VERSION = 1
-KIND = "judge"
-#: More than a judge can be; read before memory is taken.
+#: What each kind of model is told: numbers of a candidate, or channels of a pixel.
+INPUTS = {"judge": FEATURES, "dense": DENSE_INPUTS}
+#: More than a model can be; read before memory is taken.
 MAX_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
 class Model:
-    """A judge's file.
+    """A network's file.
 
+    kind : judge (of candidates) or dense (of pixels); precision : fp32, fp16 or int8 (Q/DQ)
+    layers : of a dense network, kernel, stride, dilation and padding of each convolution
     content : the .onnx; threshold : least score of a peak; provenance : how it was trained and how well it does
     """
 
@@ -29,11 +35,18 @@ class Model:
     content: bytes
     threshold: float
     provenance: dict[str, Any]
+    kind: str = "judge"
+    precision: str = "fp32"
+    layers: tuple[tuple[int, int, int, int], ...] = ()
 
     @property
     def digest(self) -> str:
         """SHA-256 of the file."""
         return hashlib.sha256(self.content).hexdigest()
+
+    def weights(self) -> dict[str, npt.NDArray[np.float32]]:
+        """The float32 constants of the graph by name. Raises ValueError for a damaged file."""
+        return read_weights(self.name, self.content)
 
 
 def shipped_models() -> list[str]:
@@ -43,23 +56,23 @@ def shipped_models() -> list[str]:
     )
 
 
-def load_model(name: str) -> Model:
-    """Load a shipped model by name, or a model file by path.
+def load_model(name: str, kind: str | None = "judge") -> Model:
+    """Load a shipped model by name, or a model file by path. kind : in INPUTS, None for any.
 
-    Raises FileNotFoundError for neither, ValueError for a file that is no judge or of another version.
+    Raises FileNotFoundError for neither, ValueError for a file of another kind or version, or that is no model.
     """
     path = Path(name)
-    if path.suffix == ".onnx" or path.exists():
-        if not path.is_file():
-            raise FileNotFoundError(f"model {name} does not exist")
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"model {name} has {path.stat().st_size} bytes, a judge has at most {MAX_BYTES}")
-        content = path.read_bytes()
-    elif name in shipped_models():
+    if name in shipped_models():  # whatever lies in the working folder
         content = (files("peakrt.models") / f"{name}.onnx").read_bytes()
+    elif path.is_file():
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"model {name} has {path.stat().st_size} bytes, a model has at most {MAX_BYTES}")
+        content = path.read_bytes()
+    elif path.suffix == ".onnx":
+        raise FileNotFoundError(f"model {name} does not exist")
     else:
         raise FileNotFoundError(f"model {name!r} is neither a file nor one of {', '.join(shipped_models())}")
-    return check_model(name, content, read_metadata(name, content))
+    return check_model(name, content, read_metadata(name, content), kind)
 
 
 def read_metadata(name: str, content: bytes) -> dict[str, str]:
@@ -76,31 +89,39 @@ def read_metadata(name: str, content: bytes) -> dict[str, str]:
     return found
 
 
+def read_weights(name: str, content: bytes) -> dict[str, npt.NDArray[np.float32]]:
+    """The float32 constants of an .onnx file's graph. Raises ValueError if it is damaged."""
+    # onnx.proto: ModelProto.graph is number 7, GraphProto.initializer 5; of a TensorProto dims are 1, data_type (1 is
+    # float) 2, name 8, raw_data 9.
+    found: dict[str, npt.NDArray[np.float32]] = {}
+    try:
+        graph = next(value for field, value in _protobuf_fields(content) if field == 7)
+        for tensor in (_protobuf_fields(value) for field, value in _protobuf_fields(graph) if field == 5):
+            entry = dict(tensor)
+            if entry[2] == 1 and 9 in entry:
+                shape = [int(value) for field, value in tensor if field == 1 and isinstance(value, int)]
+                for packed in (value for field, value in tensor if field == 1 and isinstance(value, bytes)):
+                    shape += _varints(packed)
+                found[bytes(entry[8]).decode()] = np.frombuffer(entry[9], "<f4").reshape(shape)
+    except (StopIteration, IndexError, KeyError, UnicodeDecodeError, TypeError, ValueError) as error:
+        raise ValueError(f"model {name} is not an .onnx file, or is damaged") from error
+    return found
+
+
 def _protobuf_fields(data: bytes) -> list[tuple[int, Any]]:
     """Fields of one message: numbers with an int (varint) or bytes (https://protobuf.dev/programming-guides/encoding)."""
     out: list[tuple[int, Any]] = []
     at = 0
-
-    def varint() -> int:
-        nonlocal at
-        value = shift = 0
-        while True:
-            byte = data[at]
-            at += 1
-            value |= (byte & 127) << shift
-            if byte < 128:
-                return value
-            shift += 7
-            if shift > 63:
-                raise ValueError("varint too long")
-
     while at < len(data):
-        key = varint()
+        key, at = _varint(data, at)
         kind = key & 7
         if kind == 0:
-            out.append((key >> 3, varint()))
+            value, at = _varint(data, at)
+            out.append((key >> 3, value))
             continue
-        size = {1: 8, 5: 4}.get(kind) or (varint() if kind == 2 else None)
+        size = {1: 8, 5: 4}.get(kind)
+        if kind == 2:
+            size, at = _varint(data, at)
         if size is None or at + size > len(data):
             raise ValueError("not a protobuf message")
         out.append((key >> 3, data[at : at + size]))
@@ -108,22 +129,48 @@ def _protobuf_fields(data: bytes) -> list[tuple[int, Any]]:
     return out
 
 
-def check_model(name: str, content: bytes, metadata: dict[str, str]) -> Model:
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """One varint and where it ends."""
+    value = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, at
+        shift += 7
+        if shift > 63:
+            raise ValueError("varint too long")
+
+
+def _varints(data: bytes) -> list[int]:
+    out, at = [], 0
+    while at < len(data):
+        value, at = _varint(data, at)
+        out.append(value)
+    return out
+
+
+def check_model(name: str, content: bytes, metadata: dict[str, str], kind: str | None = "judge") -> Model:
     """Check that this runtime gives the model what it was trained on. Raises ValueError where it does not."""
     if "peakrt" not in metadata:
         raise ValueError(f"model {name} is not one of PeakRT's: its metadata have no entry 'peakrt'")
     try:
         entry = json.loads(metadata["peakrt"])
-        kind, version = entry["kind"], entry["version"]
+        found, version = str(entry["kind"]), entry["version"]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"model {name} has damaged metadata") from error
-    if (kind, version) != (KIND, VERSION):
+    if kind is None:
+        kind = found if found in INPUTS else "model"
+    if (found, version) != (kind, VERSION):
         raise ValueError(
-            f"model {name} is a {kind} of version {version}; this PeakRT knows a {KIND} of version {VERSION}: "
+            f"model {name} is a {found} of version {version}; wanted is a {kind} of version {VERSION}: "
             "update PeakRT, or take a model that fits"
         )
-    if tuple(entry["features"]) != FEATURES:
+    if tuple(entry["features"]) != INPUTS[kind]:
         raise ValueError(
             f"model {name} was trained on other features than this PeakRT computes: take a model that fits"
         )
-    return Model(name, content, float(entry["threshold"]), entry["provenance"])
+    threshold, precision = float(entry["threshold"]), str(entry.get("precision", "fp32"))
+    layers = tuple((int(k), int(s), int(d), int(p)) for k, s, d, p in entry.get("layers", ()))
+    return Model(name, content, threshold, entry["provenance"], kind, precision, layers)

@@ -59,9 +59,8 @@ class NetworkFinder:
         engine: Engine,
         lore: DetectorLore,
     ) -> None:
-        self._good = good
-        self._asics = whole_panels(good.shape) if asics is None else asics
-        self._proposer = Proposer(good, radius, asics=self._asics)
+        rows = whole_panels(good.shape) if asics is None else asics
+        self._proposer, self._gains = Proposer(good, radius, asics=rows), GainKeeper(good, rows, lore)
         self._config, self._engine, self._lore = config, engine, lore
         self._threshold = model.threshold if config.min_score is None else config.min_score
 
@@ -74,7 +73,7 @@ class NetworkFinder:
 
     def __call__(self, frame: npt.NDArray[Any]) -> PeakArray:
         """Find the peaks of one frame: a PEAK array, ASIC by ASIC in raster order."""
-        self._proposer.propose(frame, self._gain(frame))
+        self._proposer.propose(frame, self.gain_for(frame))
         numbers = self._proposer.describe()
         scores = self._engine(numbers)
         if self._config.bad_pixels == "learn":
@@ -84,15 +83,33 @@ class NetworkFinder:
             scores = np.where(bad.suspects(candidates), np.float32(0), scores)
         return self._proposer.measure(scores, self._threshold)
 
-    def _gain(self, frame: npt.NDArray[Any]) -> float:
+    def plan_arrays(self) -> dict[str, Any]:
+        """What a device needs of the proposer's plan."""
+        return self._proposer.plan_arrays()
+
+    def gain_for(self, frame: npt.NDArray[Any]) -> float:
         """ADU a photon: known, or of the first frame that tells it."""
+        return self._gains(frame, self._proposer)
+
+
+class GainKeeper:
+    """Gives the gain of frames: what is known, or what the first frame says that can tell.
+
+    good : (panel, ss, fs); asics : (n, 5); lore : where it is kept
+    """
+
+    def __init__(self, good: npt.NDArray[np.bool_], asics: npt.NDArray[np.int32], lore: DetectorLore) -> None:
+        self._good, self._asics, self._lore = good, asics, lore
+
+    def __call__(self, frame: npt.NDArray[Any], proposer: Proposer) -> float:
+        """ADU a photon for a frame; the proposer's candidates may be gone afterwards."""
         if self._lore.gain is not None:
             return self._lore.gain
         with self._lore.lock:
             if self._lore.gain is None:
                 provisional = _cautious_gain(frame, self._good)
-                self._proposer.propose(frame, provisional)
-                gain = estimate_gain(frame, self._good, self._asics, noise5=self._proposer.noise["noise5"])
+                proposer.propose(frame, provisional)
+                gain = estimate_gain(frame, self._good, self._asics, noise5=proposer.noise["noise5"])
                 if gain is None:
                     return provisional
                 self._lore.gain = gain

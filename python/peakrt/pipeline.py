@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ from .finder import PeakFinder
 from .peaks import PeakArray
 from .sources import Source, read_ahead
 from .writer import CxiWriter
+
+_NOTE_S = 1.0  # a GPU has to be asked what it has learned, and waits for it
 
 
 @dataclass
@@ -95,6 +97,7 @@ def find_run(
     began = time.perf_counter()
     pending: deque[Event] = deque()
     mark = [began]
+    noted = float("-inf")
 
     def lap() -> float:
         now = time.perf_counter()
@@ -125,14 +128,19 @@ def find_run(
                 raise ValueError(f"{pending[0]}: {error}" if pending else str(error)) from error
             summary.finding_s += lap()
             event = pending.popleft()
+            if writer.output.mask_out == "artifacts":
+                event = replace(event, artifacts=finder.artifacts(event.frame, event.mask))
             sink.append(event, peaks, start + number, finder.mask_for(event.mask, event.frame.shape))
-            writer.note(finder.gain, finder.bad_pixels)
+            if mark[0] - noted > _NOTE_S:
+                noted = mark[0]
+                writer.note(finder.gain, finder.bad_pixels)
             summary.writing_s += lap()
             summary.events += 1
             summary.hits += len(peaks) >= writer.hits.min_peaks
             summary.peaks += len(peaks)
             if on_event is not None:
                 on_event(summary)
+        writer.note(finder.gain, finder.bad_pixels)
     summary.writing_s += lap()
     summary.seconds = time.perf_counter() - began
     return summary

@@ -27,6 +27,9 @@ CANDIDATE = np.dtype(
 
 #: Names of the numbers that describe a candidate, in order (``csrc/include/peakrt/features.hpp``).
 FEATURES: tuple[str, ...] = _native.FEATURES
+#: Channels of the dense network's input, in order (``csrc/include/peakrt/dense.hpp``).
+DENSE_INPUTS = ("height", "level", "good")
+DENSE_CHANNELS = len(DENSE_INPUTS)
 _TILE = 32  # pixels: without a geometry, background and noise are those of a tile of this size
 
 
@@ -69,22 +72,49 @@ class Proposer:
 
         frame : (panel, ss, fs); gain : ADU a photon. Raises ValueError for another shape or a gain not above 0.
         """
+        self._take(frame, gain)
+        return self._native.propose(self._frame, gain)
+
+    def dense_inputs(self, frame: npt.ArrayLike, gain: float) -> npt.NDArray[np.float32]:
+        """What the dense network is told of a frame: (panel, DENSE_CHANNELS, ss, fs), zeros where a pixel is bad.
+
+        Channels: half the signed log1p of the height in sigmas; a fifth of the logarithm of sigma^2 in photons; 1 where
+        good. frame, gain, errors : as for :meth:`propose`, whose candidates are gone afterwards.
+        """
+        self._take(frame, gain)
+        panels, n_ss, n_fs = self.shape
+        out = np.empty((panels, DENSE_CHANNELS, n_ss, n_fs), np.float32)
+        self._native.dense_inputs(self._frame, gain, out)
+        return out
+
+    def _take(self, frame: npt.ArrayLike, gain: float) -> None:
         self._frame = as_frame(frame)
         if self._frame.shape != self.shape:
             raise ValueError(f"frame has shape {self._frame.shape}, the mask {self.shape}")
         if not gain > 0 or not np.isfinite(gain):
             raise ValueError(f"gain is {gain} ADU a photon, it should be above 0")
         self._gain = gain
-        return self._native.propose(self._frame, gain)
+
+    def plan_arrays(self) -> dict[str, Any]:
+        """The plan's arrays and numbers, copied: what a device needs of it."""
+        return self._plan.arrays()
 
     @property
     def candidates(self) -> npt.NDArray[np.void]:
         """The candidates: CANDIDATE, ASIC by ASIC in raster order."""
         return self._native.candidates(CANDIDATE)
 
+    @candidates.setter
+    def candidates(self, rows: npt.NDArray[np.void]) -> None:
+        """Put others in their place, for measure(): in the same order."""
+        self._native.set_candidates(np.ascontiguousarray(rows, CANDIDATE))
+
     @property
     def noise(self) -> dict[str, Any]:
-        """Background, 1 / sigma and sigma^2 in photons by bin, the noise of sums, candidates beyond the capacity."""
+        """Background, 1 / sigma and sigma^2 in photons by bin, the noise of sums, candidates beyond the capacity.
+
+        crowded : whether the frame was searched once more, with tighter clips
+        """
         return self._native.tables()
 
     def describe(self) -> npt.NDArray[np.float32]:

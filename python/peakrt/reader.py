@@ -27,6 +27,10 @@ class SlabPeaks:
     def __len__(self) -> int:
         return len(self.ss)
 
+    def only(self, which: npt.NDArray[np.bool_]) -> SlabPeaks:
+        """Those that a mask keeps."""
+        return SlabPeaks(self.ss[which], self.fs[which], self.intensity[which], self.snr[which])
+
 
 def read_cxi_peaks(path: str | Path) -> list[SlabPeaks]:
     """Peaks of each row of a CXI file.

@@ -21,16 +21,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from peakrt_geometry.crystfel import parse_geom
 
 from . import wire
 from .config import FINDERS
 from .finder import PeakFinder
-from .peaks import PeakArray
 
 log = logging.getLogger("peakrt")
 _MOST_SLOTS, _LEAST_SEALS = 64, fcntl.F_SEAL_SHRINK
+MOST_TOGETHER = 16  # frames that a GPU is given at a time
 
 
 @dataclass
@@ -48,6 +49,9 @@ class _Client:
     gone: bool = False
 
 
+_Request = tuple[_Client, dict[str, Any]]
+
+
 class _Turns:
     """Requests of all clients, taken in turn."""
 
@@ -63,7 +67,7 @@ class _Turns:
                 self._order.append(client)
             self._ready.notify()
 
-    def take(self) -> tuple[_Client, dict[str, Any]] | None:
+    def take(self) -> _Request | None:
         """Give the next request; None once closed."""
         with self._ready:
             while not self._order and not self._closed:
@@ -76,6 +80,18 @@ class _Turns:
                 self._order.append(client)  # behind all others
                 self._ready.notify()
             return client, request
+
+    def take_more(self, key: str, n: int) -> list[_Request]:
+        """Give up to n more requests for one finder that wait now, in turn."""
+        taken: list[_Request] = []
+        with self._ready:
+            for client in list(self._order):
+                if client.key == key and len(taken) < n:
+                    self._order.remove(client)
+                    taken.append((client, client.waiting.popleft()))
+                    if client.waiting:
+                        self._order.append(client)  # behind all others
+        return taken
 
     def forget(self, client: _Client) -> None:
         """Drop what a client that has gone was waiting for."""
@@ -94,16 +110,18 @@ class _Turns:
 class Server:
     """Serves until nobody has been connected for linger_s.
 
-    path : of the Unix socket, in a folder of this user's alone; workers : threads, one frame each
+    path : of the Unix socket, in a folder of this user's alone
+    engine : as PeakFinder's; on a GPU the frames that wait are taken together, whatever their ranks
+    workers : threads on the CPU, one frame each
     Raises OSError where the socket cannot be made, or a server listens there already.
     """
 
-    def __init__(self, path: Path, *, linger_s: float = 5.0, workers: int | None = None) -> None:
+    def __init__(self, path: Path, *, linger_s: float = 5.0, workers: int | None = None, engine: str = "auto") -> None:
         wire.check_private(path.parent)
-        self._path, self._linger = path, linger_s
+        self._path, self._linger, self._engine = path, linger_s, engine
         self._workers = workers or os.cpu_count() or 1
         self._turns = _Turns()
-        self._lock = threading.Lock()
+        self._lock, self._gpu = threading.Lock(), threading.Lock()
         self._finders: dict[str, PeakFinder] = {}
         self._connected = 0
         self._last_left = time.monotonic()
@@ -189,7 +207,9 @@ class Server:
                 if mask:
                     pixels = int(np.prod(shape))
                     good = np.unpackbits(np.frombuffer(mask, np.uint8), count=pixels).reshape(shape).astype(bool)
-                self._finders[key] = PeakFinder(config, geometry=geometry, mask=good)
+                finder = PeakFinder(config, geometry=geometry, mask=good, engine=self._engine)
+                finder.on_gpu()  # a finder that has no such engine is refused here
+                self._finders[key] = finder
         return key
 
     def _listen(self, client: _Client) -> None:
@@ -209,16 +229,33 @@ class Server:
 
     def _work(self) -> None:
         clones: dict[str, PeakFinder] = {}
-        while (taken := self._turns.take()) is not None:
-            client, request = taken
-            if client.key not in clones:
+        while (first := self._turns.take()) is not None:
+            key = first[0].key
+            finder = self._finders[key]
+            if finder.on_gpu():
+                with self._gpu:
+                    self._answer([first, *self._turns.take_more(key, MOST_TOGETHER - 1)], finder)
+                continue
+            if key not in clones:
                 with self._lock:
-                    clones[client.key] = self._finders[client.key].clone()
-            try:
-                peaks = _find(client, request, clones[client.key])
+                    clones[key] = finder.clone()
+            self._answer([first], clones[key])
+
+    def _answer(self, taken: list[_Request], finder: PeakFinder) -> None:
+        """Find the peaks of requests and send them; one that fails is told so, the others are found without it."""
+        try:
+            found: list[Any] = [peaks for _, peaks in finder.map((_frame(*one), None) for one in taken)]
+        except (ValueError, RuntimeError, MemoryError) as error:
+            if len(taken) > 1:
+                for one in taken:
+                    self._answer([one], finder)
+                return
+            found = [error]
+        for (client, request), peaks in zip(taken, found, strict=True):
+            if isinstance(peaks, Exception):
+                answer, payload = {"id": request["id"], "error": str(peaks)}, b""
+            else:
                 answer, payload = {"id": request["id"], "peaks": len(peaks)}, peaks.tobytes()
-            except (ValueError, RuntimeError, MemoryError) as error:
-                answer, payload = {"id": request["id"], "error": str(error)}, b""
             try:
                 with client.sending:
                     wire.send(client.connection, answer, payload)
@@ -226,10 +263,10 @@ class Server:
                 self._turns.forget(client)
 
 
-def _find(client: _Client, request: dict[str, Any], finder: PeakFinder) -> PeakArray:
+def _frame(client: _Client, request: dict[str, Any]) -> npt.NDArray[Any]:
+    """A request's frame, where the client put it."""
     count, at = int(np.prod(client.shape)), int(request["slot"]) * client.slot_bytes
-    frame = np.frombuffer(client.memory, np.dtype(str(request["dtype"])), count, at).reshape(client.shape)
-    return finder(frame)
+    return np.frombuffer(client.memory, np.dtype(str(request["dtype"])), count, at).reshape(client.shape)
 
 
 def _bind(listener: socket.socket, path: Path) -> None:

@@ -25,6 +25,7 @@ import numpy.typing as npt
 from peakrt_geometry import Detector, HeaderValue, MaskSource, write_geom
 
 from .columns import (
+    ARTIFACTS,
     BAD_PIXELS,
     CAMERA_LENGTH,
     DATA,
@@ -77,6 +78,8 @@ class CxiWriter:
             raise ValueError(f"images is {self.output.images!r}, it should be one of {', '.join(_IMAGES)}")
         if self.output.events not in ("hits", "all"):
             raise ValueError(f"events is {self.output.events!r}, it should be hits or all")
+        if self.output.mask_out not in ("none", "artifacts"):
+            raise ValueError(f"mask_out is {self.output.mask_out!r}, it should be none or artifacts")
         if self.output.powder not in ("none", "max"):
             raise ValueError(f"powder is {self.output.powder!r}, it should be none or max")
         if not 1 <= self.hits.max_peaks <= 1_000_000:
@@ -142,6 +145,9 @@ class CxiWriter:
             self._create_images(file, slab, event.frame.dtype)
         # CrystFEL's masks: 1 = bad, we hold True = good
         file.create_dataset(MASK, data=(~good).reshape(slab).astype(np.uint16), compression="gzip", compression_opts=1)
+        if self.output.mask_out == "artifacts":
+            axes = "experiment_identifier:y:x"
+            _grow(file, ARTIFACTS, slab, np.uint8, chunks=(1, *slab), axes=axes, compression="gzip", compression_opts=1)
         if self.output.powder == "max":
             for path in (POWDER_HITS, POWDER_MISSES):
                 file.create_dataset(path, data=np.zeros(slab, event.frame.dtype))
@@ -204,10 +210,11 @@ class CxiWriter:
             file.close()
             raise ValueError(f"{self.unfinished} was begun with other inputs or options: remove it, or repeat those")
         done = int(file[PROGRESS][()])
-        numbers = file["/LCLS/eventNumber"]
         n_whole = min(len(file[path]) for path in growing(file))
-        # Rows beyond the last flush are written again.
-        n_rows = int(np.searchsorted(numbers[:n_whole], done))
+        numbers = file["/LCLS/eventNumber"][:n_whole]
+        # Rows beyond the last flush are written again; after a full disk some may be there without their numbers.
+        beyond = (numbers >= done) | (np.diff(numbers, prepend=-1) <= 0)
+        n_rows = int(np.argmax(beyond)) if beyond.any() else n_whole
         for path in growing(file):
             file[path].resize(n_rows, axis=0)
         self._powder = {path: file[path][()] for path in (POWDER_HITS, POWDER_MISSES) if path in file}
@@ -267,6 +274,12 @@ class CxiWriter:
                     data.id.write_direct_chunk((row, 0, 0), frame)
                 else:
                     data[row] = frame
+        if ARTIFACTS in self._file:
+            masks = self._at(ARTIFACTS)
+            masks.resize(end, axis=0)
+            for row, (event, _, _, _) in enumerate(rows, first):
+                if event.artifacts is not None:
+                    masks[row] = event.artifacts.reshape(masks.shape[1:])
         for column in PEAK_COLUMNS:
             block: npt.NDArray[Any] = np.zeros((len(rows), self.hits.max_peaks), column.dtype)
             for row, (_, kept, _, _) in enumerate(rows):
@@ -447,7 +460,7 @@ def _grow(
 def growing(file: h5py.File) -> list[str]:
     """Datasets with one row an event."""
     paths = [column.path for column in (*PEAK_COLUMNS, *EVENT_COLUMNS)] + [N_PEAKS, SOURCE]
-    return paths + ([DATA] if DATA in file else [])
+    return paths + [path for path in (DATA, ARTIFACTS) if path in file]
 
 
 def clear_writer_mark(descriptor: int) -> None:

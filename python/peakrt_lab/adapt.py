@@ -18,7 +18,7 @@ from scipy.spatial import cKDTree
 
 from peakrt.event import Event
 from peakrt.model import Model
-from peakrt.propose import FEATURES, Proposer
+from peakrt.propose import FEATURES
 from peakrt.reader import SlabPeaks
 from peakrt_geometry import Detector
 
@@ -107,15 +107,8 @@ def label_patterns(
     out if not; those far from any are none.
     """
     parts: list[Candidates] = []
-    proposer: Proposer | None = None
-    known: npt.NDArray[np.bool_] | None = None
-    for number, event in enumerate(events):
-        if number not in predictions:
-            continue
-        good = detector.mask if event.mask is None else detector.mask & event.mask
-        if proposer is None or known is None or not np.array_equal(good, known):
-            proposer, known = Proposer(good, detector.radius, asics=detector.asics), good
-        proposer.propose(event.frame, gain)
+    indexed = ((number, event) for number, event in enumerate(events) if number in predictions)
+    for number, event, proposer in dataset.proposed(indexed, detector, gain):
         numbers = proposer.describe()
         peaks = slab_peaks(proposer.measure(predict(judge, numbers), threshold), event.frame.shape[1])
         predicted = predictions[number]

@@ -7,7 +7,9 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,9 @@ from peakrt.model import load_model
 from peakrt.sources import open_source
 
 from .compare import PeakSets, compare, cxi_sets, finder_sets, stream_sets, truth_sets
-from .evaluate import IndexingResult, read_result, run_indexamajig
-from .report import as_html, as_markdown, judge_run, mean_f1
+from .dials import dials_python
+from .evaluate import INDEXERS, IndexingResult, read_result
+from .report import Row, as_html, as_markdown, judge_run, mean_f1
 from .simulate import RESPONSES, Response, Scene, Simulator
 from .truth import Truth, write_run
 from .tune import tune
@@ -126,7 +129,7 @@ def _add_compare(commands: Any) -> None:
     parser = commands.add_parser(
         "compare",
         help="compare two peak sets",
-        description="A set is FILE.cxi, FILE.stream, or one of these with a suffix: :truth (of a simulated run), "
+        description="A set is FILE.cxi, FILE.stream, FILE.jsonl (of evaluate --indexer dials), or one of these with a suffix: :truth (of a simulated run), "
         ":predictions (of a stream's crystals), :peakfinder8 or :v3r3 (what that finder gives for FILE's frames).",
     )
     parser.add_argument("reference", help="the truth, or what to measure against")
@@ -158,7 +161,7 @@ def _peak_sets(text: str, parsed: argparse.Namespace) -> PeakSets:
     if kind in FINDERS:
         source = open_source([path], detector)
         return finder_sets(source.events(), PeakFinder(FINDERS[kind](), geometry=source.detector))
-    if path.endswith(".stream") or kind == "predictions":
+    if path.endswith((".stream", ".jsonl")) or kind == "predictions":
         return stream_sets(path, detector, predictions=kind == "predictions")
     return cxi_sets(path)
 
@@ -180,17 +183,23 @@ def _compare(parsed: argparse.Namespace) -> int:
 
 
 def _add_evaluate(commands: Any) -> None:
-    parser = commands.add_parser("evaluate", help="index the peaks of a CXI with indexamajig and count")
+    parser = commands.add_parser("evaluate", help="index the peaks of a CXI and count")
     parser.add_argument(
-        "inputs", nargs="+", metavar="IN", help="CXI files of peakrt find, or streams that are there already"
+        "inputs",
+        nargs="+",
+        metavar="IN",
+        help="CXI files of peakrt find; or streams, or results, that are there already",
     )
+    parser.add_argument("--indexer", default="crystfel", choices=INDEXERS, help="[crystfel: indexamajig]")
     parser.add_argument("-g", "--geometry", help="CrystFEL geometry; otherwise the .geom beside each CXI")
     parser.add_argument("-p", "--cell", type=Path, help="CrystFEL unit cell file")
     parser.add_argument("--truth", help="simulated run: orientation error and false hits are counted against it")
     parser.add_argument("--frames", type=int, help="frames of the whole run, where the input holds only hits")
     parser.add_argument("--min-peaks", type=int, default=HitConfig().min_peaks, help="least peaks of a hit [15]")
     parser.add_argument("-j", "--processes", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the streams there")
+    parser.add_argument(
+        "--keep", type=Path, metavar="FOLDER", help="keep the streams (of DIALS: results, .jsonl) there"
+    )
     parser.set_defaults(run=_evaluate)
 
 
@@ -209,15 +218,16 @@ def _evaluate(parsed: argparse.Namespace) -> int:
 
 def _evaluate_one(path: Path, parsed: argparse.Namespace, truth: Truth | None) -> IndexingResult:
     count = {"frames": parsed.frames, "min_peaks": parsed.min_peaks, "truth": truth}
-    if path.suffix == ".stream":
+    if path.suffix in (".stream", ".jsonl"):
         return read_result(path, **count)
     geometry = Path(parsed.geometry) if parsed.geometry else path.with_suffix(".geom")
     if not geometry.exists():
         raise FileNotFoundError(f"{geometry} does not exist: give the geometry with -g")
+    index, suffix = INDEXERS[parsed.indexer]
     with tempfile.TemporaryDirectory(prefix="peakrt-") as scratch:
-        stream = (parsed.keep or Path(scratch)) / path.with_suffix(".stream").name
-        run_indexamajig(path, geometry, stream, cell=parsed.cell, processes=parsed.processes)
-        return read_result(stream, **count)
+        out = (parsed.keep or Path(scratch)) / path.with_suffix(suffix).name
+        index(path, geometry, out, cell=parsed.cell, processes=parsed.processes, min_peaks=parsed.min_peaks)
+        return read_result(out, **count)
 
 
 # train
@@ -229,9 +239,17 @@ def _add_train(commands: Any) -> None:
     parser.add_argument(
         "--work", type=Path, required=True, metavar="FOLDER", help="of intermediate results; a second call goes on"
     )
-    parser.add_argument("-n", "--scenes", type=int, help="training scenes [9000]")
+    parser.add_argument("--dense", action="store_true", help="the dense network and its teacher instead, in 90 minutes")
+    parser.add_argument("-n", "--scenes", type=int, help="training scenes [9000; dense 2400]")
     parser.add_argument("--steps", type=int, help="of the network's training [10000]")
+    parser.add_argument("--teacher-steps", type=int, help="of the dense teacher's [3000]")
+    parser.add_argument("--rival-steps", type=int, help="of the 2023 paper's network, for the report [0: not trained]")
+    parser.add_argument("--parallel", help="what processes of torchrun do for --dense: ddp or fsdp2 [ddp]")
     parser.add_argument("--seed", type=int, help="of the scenes [2026]")
+    parser.add_argument(
+        "--blanks", nargs="+", metavar="IN", help="real frames without a crystal, to learn from as well"
+    )
+    parser.add_argument("-g", "--geometry", help="of --blanks, where they do not bring their own")
     parser.add_argument("-j", "--processes", type=int, default=os.cpu_count() or 1)
     parser.set_defaults(run=_train)
 
@@ -252,18 +270,38 @@ def _train(parsed: argparse.Namespace) -> int:
 
     if parsed.output.suffix != ".onnx" or not parsed.output.parent.is_dir():
         raise ValueError(f"{parsed.output}: a model's name ends in .onnx, in a folder that exists")
+    if parsed.dense and parsed.blanks is not None:
+        raise ValueError("--blanks is not for --dense")
+    if parsed.dense:
+        return _train_dense(parsed)
+    if any(given is not None for given in (parsed.teacher_steps, parsed.rival_steps, parsed.parallel)):
+        raise ValueError("--teacher-steps, --rival-steps and --parallel are for --dense")
     judge = JudgeConfig() if parsed.steps is None else JudgeConfig(steps=parsed.steps)
     given = {name: getattr(parsed, name) for name in ("scenes", "seed") if getattr(parsed, name) is not None}
     config = TrainConfig(judge=judge, **given)
     if config.scenes < 60 or judge.steps < 1:
         raise ValueError("a training needs at least 60 scenes and one step")
     scores = train_judge(
-        config, parsed.work, parsed.output, processes=parsed.processes, say=lambda t: print(t, flush=True)
-    )
+        config, parsed.work, parsed.output, processes=parsed.processes, say=lambda t: print(t, flush=True),
+        blanks=_blanks(parsed),
+    )  # fmt: skip
     for name, values in scores.items():
         print(f"{name:6} " + ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in values.items()))
     print(f"wrote {parsed.output}")
     return 0
+
+
+def _blanks(parsed: argparse.Namespace) -> Any:
+    """Candidates of the blank frames that were given, None without."""
+    from .dataset import of_blanks
+
+    if parsed.blanks is None:
+        return None
+    source = open_source(parsed.blanks, None if parsed.geometry is None else load_geometry(parsed.geometry))
+    gain = source.detector.photon_gain
+    if gain is None:
+        raise ValueError("the blanks' geometry has no gain: add adu_per_photon or adu_per_eV to it")
+    return of_blanks(source.events(), source.detector, gain)
 
 
 # tune, report
@@ -294,12 +332,55 @@ def _tune(parsed: argparse.Namespace) -> int:
     return 0
 
 
+def _train_dense(parsed: argparse.Namespace) -> int:
+    from .dense import DenseTraining
+    from .dense_data import SHARD
+    from .train_dense import train_dense
+
+    names = {
+        "scenes": "scenes", "seed": "seed", "steps": "student_steps", "teacher_steps": "teacher_steps",
+        "rival_steps": "rival_steps", "parallel": "parallel",
+    }  # fmt: skip
+    given = {field: getattr(parsed, name) for name, field in names.items() if getattr(parsed, name) is not None}
+    config = DenseTraining(**given)
+    if config.scenes < 2 * SHARD or config.scenes % SHARD or min(config.student_steps, config.teacher_steps) < 1:
+        raise ValueError(f"a dense training needs scenes in multiples of {SHARD}, at least {2 * SHARD}, and one step")
+    if config.parallel not in ("ddp", "fsdp2"):
+        raise ValueError(f"--parallel is {config.parallel}, it should be ddp or fsdp2")
+    scores = train_dense(
+        config, parsed.work, parsed.output, processes=parsed.processes, say=lambda t: print(t, flush=True)
+    )
+    for name, values in scores.items():
+        print(f"{name:8} " + ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in values.items()))
+    if scores:
+        print(f"wrote {parsed.output}, and beside it its fp16 and int8")
+    return 0
+
+
 def _add_report(commands: Any) -> None:
     parser = commands.add_parser("report", help="judge every finder on simulated runs: a .md and an .html with plots")
     parser.add_argument("inputs", nargs="+", type=Path, metavar="RUN.cxi", help="with truth, a .geom beside each")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="REPORT", help="REPORT.md and REPORT.html")
     parser.add_argument("--title", default="Finders on simulated runs")
+    parser.add_argument("-j", "--processes", type=int, default=1, help="runs judged side by side [1]")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        nargs="+",
+        default=(),
+        metavar="WORK",
+        help="work folders of train: judge what they hold too",
+    )
+    parser.add_argument("--dials", action="store_true", help="ask DIALS too, which is on PATH")
     parser.set_defaults(run=_report)
+
+
+def _judge_one(path: Path, work: Sequence[Path], dials: bool) -> list[Row]:
+    """All finders on one run, in a process of its own."""
+    from .rivals import find_rivals
+
+    rivals = find_rivals(work)
+    return judge_run(path, say=lambda text: print(text, file=sys.stderr), rivals=rivals, dials=dials)
 
 
 def _report(parsed: argparse.Namespace) -> int:
@@ -307,7 +388,13 @@ def _report(parsed: argparse.Namespace) -> int:
         raise FileNotFoundError(f"folder {parsed.output.parent} does not exist")
     for path in parsed.inputs:
         Truth(path)  # before the first of them takes its time
-    rows = [row for path in parsed.inputs for row in judge_run(path, say=lambda text: print(text, file=sys.stderr))]
+    if parsed.work:
+        _need_training()
+    if parsed.dials:
+        dials_python()
+    with ProcessPoolExecutor(max(1, parsed.processes)) as pool:
+        parts = pool.map(partial(_judge_one, work=parsed.work, dials=parsed.dials), parsed.inputs)
+        rows = [row for part in parts for row in part]
     parsed.output.with_suffix(".md").write_text(as_markdown(rows, title=parsed.title), encoding="utf-8")
     parsed.output.with_suffix(".html").write_text(as_html(rows, title=parsed.title), encoding="utf-8")
     for name, value in mean_f1(rows).items():
@@ -325,7 +412,12 @@ def _add_adapt(commands: Any) -> None:
     )
     parser.add_argument("inputs", nargs="+", metavar="IN", help="the frames, as peakrt find takes them")
     add_geometry(parser)
-    parser.add_argument("--stream", required=True, type=Path, help="CrystFEL stream of these frames")
+    parser.add_argument(
+        "--stream",
+        required=True,
+        type=Path,
+        help="CrystFEL stream of these frames, or .jsonl of evaluate --indexer dials --keep",
+    )
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="MODEL.onnx")
     parser.add_argument("--model", default="default", help="to start from [default]")
     parser.add_argument("--gain", type=float, help="ADU a photon; otherwise the geometry's")

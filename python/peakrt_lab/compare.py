@@ -23,7 +23,7 @@ from peakrt.peaks import PeakArray, slab_ss
 from peakrt.reader import SlabPeaks, read_cxi_peaks
 from peakrt_geometry import Detector
 
-from .stream import Chunk, read_stream
+from .stream import Chunk, read_chunks
 from .truth import Truth
 
 Floats = npt.NDArray[np.float64]
@@ -202,7 +202,7 @@ def stream_sets(path: str | Path, detector: Detector | None, *, predictions: boo
     """Peaks of a stream, or the reflections predicted for its crystals."""
     sets: PeakSets = {}
     numbers: dict[str, list[int]] = {}
-    for order, chunk in enumerate(read_stream(path)):
+    for order, chunk in enumerate(read_chunks(path)):
         event = event_number(chunk, order, numbers)
         if predictions:
             parts = [(c.ss, c.fs, np.full(len(c.ss), np.nan), c.panel) for c in chunk.crystals]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -12,11 +12,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from peakrt.propose import FEATURES
+from peakrt.event import Event
+from peakrt.propose import FEATURES, Proposer
+from peakrt_geometry import Detector
 
 from . import recipe
 
 Floats = npt.NDArray[np.float32]
+#: Changes with the proposer, whose candidates these are: those of another one are not mixed in.
+PROPOSER = 2
 _STRENGTH = FEATURES.index("sum3_poisson")
 
 
@@ -53,14 +57,44 @@ def of_scene(seed: int, number: int) -> Candidates:
     return Candidates(numbers, labels, np.full(len(labels), number))
 
 
+def of_blanks(events: Iterable[Event], detector: Detector, gain: float) -> Candidates:
+    """Candidates of real frames that hold no crystal: none of them is a peak. scene counts down from -1.
+
+    gain : ADU a photon
+    """
+    parts = []
+    for number, _, proposer in proposed(enumerate(events, 1), detector, gain):
+        numbers = proposer.describe()
+        parts.append(Candidates(numbers, np.zeros(len(numbers), np.int8), np.full(len(numbers), -number)))
+    return join(parts)
+
+
+def proposed(
+    events: Iterable[tuple[int, Event]], detector: Detector, gain: float
+) -> Iterator[tuple[int, Event, Proposer]]:
+    """Each numbered frame with the proposer that has its candidates until the next; gain : ADU a photon."""
+    proposer: Proposer | None = None
+    known: npt.NDArray[np.bool_] | None = None
+    for number, event in events:
+        good = event.good(detector.mask)
+        if proposer is None or known is None or not np.array_equal(good, known):
+            proposer, known = Proposer(good, detector.radius, asics=detector.asics), good
+        proposer.propose(event.frame, gain)
+        yield number, event, proposer
+
+
 def join(parts: list[Candidates]) -> Candidates:
     """All of several as one."""
     names = ("numbers", "labels", "scene")
     return Candidates(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
+def _path(folder: Path, seed: int, first: int, size: int) -> Path:
+    return folder / f"{seed}-{recipe.VERSION}.{PROPOSER}-{first:07d}-{size}.npz"
+
+
 def _write_shard(folder: Path, seed: int, first: int, size: int) -> None:
-    path = folder / f"{seed}-{recipe.VERSION}-{first:07d}-{size}.npz"
+    path = _path(folder, seed, first, size)
     if path.exists():
         return
     shard = join([of_scene(seed, number) for number in range(first, first + size)])
@@ -92,7 +126,7 @@ def load(folder: Path, *, seed: int, first: int, scenes: int, shard: int = 50) -
     """Load what generate() wrote. Raises FileNotFoundError where a shard is missing."""
     parts = []
     for start in range(first, first + scenes, shard):
-        path = folder / f"{seed}-{recipe.VERSION}-{start:07d}-{min(shard, first + scenes - start)}.npz"
+        path = _path(folder, seed, start, min(shard, first + scenes - start))
         if not path.exists():
             raise FileNotFoundError(f"{path} is missing: generate the scenes first")
         with np.load(path, allow_pickle=False) as file:

@@ -1,9 +1,10 @@
-"""Judging peaks by indexing: run indexamajig, read its stream, count."""
+"""Judging peaks by indexing: run indexamajig, read what it or DIALS left, count."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .compare import event_number
-from .stream import read_stream
+from .dials import run_dials
+from .stream import read_chunks
 from .truth import Truth
 
 Floats = npt.NDArray[np.float64]
@@ -22,10 +24,16 @@ INDEXING = (
     "--xgandalf-fast-execution",
 )  # fmt: skip
 
+#: A crystal turned by more than this from each of the truth's is wrong, degrees.
+RIGHT_DEG = 1.0
+
 
 @dataclass
 class IndexingResult:
-    """frames : in the run; hits : with at least min_peaks; indexed : hits with a crystal."""
+    """frames : in the run; hits : with at least min_peaks; indexed : hits with a crystal.
+
+    orientation_deg : error of each crystal that is one of the truth's; wrong : crystals that are none of them
+    """
 
     frames: int
     hits: int = 0
@@ -34,6 +42,12 @@ class IndexingResult:
     cells: list[Floats] = field(default_factory=list)
     orientation_deg: list[float] = field(default_factory=list)
     false_hits: int | None = None
+    wrong: int | None = None
+
+    def cell_spread(self) -> Floats:
+        """Half the 16-84 % range of each parameter: one wrong cell must not hide a good set. NaN without crystals."""
+        low, high = np.percentile(self.cells or [np.full(6, np.nan)], [16, 84], axis=0)
+        return (high - low) / 2
 
     def lines(self) -> list[str]:
         """The report."""
@@ -48,12 +62,11 @@ class IndexingResult:
         ]
         if self.false_hits is not None:
             lines.append(f"false hits     {self.false_hits}")
+        if self.wrong is not None:
+            lines.append(f"wrong crystals {self.wrong}")
         if self.cells:
-            cells = np.array(self.cells)
-            # Median and half the 16-84 % range: one wrong cell must not hide a good set.
-            middle = np.median(cells, 0)
-            spread = (np.percentile(cells, 84, 0) - np.percentile(cells, 16, 0)) / 2
-            for name, m, s in zip(("a", "b", "c", "alpha", "beta", "gamma"), middle, spread, strict=True):
+            middle = np.median(self.cells, 0)
+            for name, m, s in zip(("a", "b", "c", "alpha", "beta", "gamma"), middle, self.cell_spread(), strict=True):
                 lines.append(f"{name:<6}         {m:.3f} +- {s:.3f} {'A' if len(name) == 1 else 'deg'}")
         if self.orientation_deg:
             lines.append(
@@ -69,10 +82,11 @@ def run_indexamajig(
     *,
     cell: Path | None,
     processes: int,
+    min_peaks: int = 0,
     peaks: str = "cxi",
     extra: tuple[str, ...] = (),
 ) -> None:
-    """Run indexamajig on all events of a CXI.
+    """Run indexamajig on all events of a CXI; those with fewer than min_peaks are not indexed.
 
     peaks : "cxi" reads the file's table; "peakfinder8" lets CrystFEL search (its options go into extra)
     Raises FileNotFoundError where it is not on PATH, RuntimeError with its last words where it fails.
@@ -98,7 +112,7 @@ def run_indexamajig(
         "-j",
         str(processes),
     ]
-    command += [f"--temp-dir={stream.parent}", *INDEXING, *extra]
+    command += [f"--temp-dir={stream.parent}", f"--min-peaks={min_peaks}", *INDEXING, *extra]
     command += ["-p", str(cell)] if cell else []
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -106,17 +120,25 @@ def run_indexamajig(
         raise RuntimeError(f"indexamajig failed ({done.returncode}): {last}")
 
 
+#: How to index the peaks of a CXI, and the suffix of what that leaves.
+INDEXERS: dict[str, tuple[Callable[..., None], str]] = {
+    "crystfel": (run_indexamajig, ".stream"),
+    "dials": (run_dials, ".jsonl"),
+}
+
+
 def read_result(
     stream: Path, *, frames: int | None = None, min_peaks: int = 15, truth: Truth | None = None
 ) -> IndexingResult:
-    """Count a stream's hits and crystals; against the truth where it is given.
+    """Count the hits and crystals of a stream, or of a result of DIALS; against the truth where it is given.
 
     frames : of the whole run, where the stream holds only its hits
     """
     numbers: dict[str, list[int]] = {}
     chunks = 0
-    result = IndexingResult(0, false_hits=None if truth is None else 0)
-    for order, chunk in enumerate(read_stream(stream)):
+    result = IndexingResult(0)
+    wrong = false_hits = 0
+    for order, chunk in enumerate(read_chunks(stream)):
         chunks += 1
         hit = len(chunk.ss) >= min_peaks
         result.hits += hit
@@ -126,12 +148,17 @@ def read_result(
         if truth is None:
             continue
         event = event_number(chunk, order, numbers)
-        result.false_hits = (result.false_hits or 0) + (hit and not truth.hit[event])
+        false_hits += bool(hit and not truth.hit[event])
         true = truth.event_lattices(event)
         for crystal in chunk.crystals:
             errors = [misorientation_deg(crystal.reciprocal, lattice) for lattice in true]
-            if errors:
-                result.orientation_deg.append(min(errors))
+            least = min((error for error in errors if error < RIGHT_DEG), default=None)
+            if least is None:
+                wrong += 1
+            else:
+                result.orientation_deg.append(least)
+    if truth is not None:
+        result.false_hits, result.wrong = false_hits, wrong
     result.frames = frames if frames is not None else len(truth) if truth is not None else chunks
     return result
 

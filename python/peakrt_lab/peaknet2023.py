@@ -75,10 +75,10 @@ class PeakNet2023(nn.Module):
 def focal_loss(logits: torch.Tensor, target: torch.Tensor, *, alpha: float = 1.2, gamma: float = 2.0) -> torch.Tensor:
     """Mean categorical focal loss of the paper: gamma 2.0, alpha 1.2.
 
-    logits : (event, class, ss, fs); target : (event, ss, fs) class
+    logits : (event, class, ss, fs); target : (event, ss, fs) class, -1 leaves a pixel out
     """
-    log_p = F.log_softmax(logits, 1).gather(1, target[:, None])[:, 0]
-    return -(alpha * (1 - log_p.exp()) ** gamma * log_p).mean()
+    log_p = F.log_softmax(logits, 1).gather(1, target.clamp(min=0)[:, None])[:, 0]
+    return -(alpha * (1 - log_p.exp()) ** gamma * log_p)[target >= 0].mean()
 
 
 def augment(

@@ -98,9 +98,10 @@ class DualHead(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.coarse = nn.Conv2d(width, CLASSES, 1)
-        self.reduce = nn.Conv2d(width, HEAD_WIDTH, 3, padding=1)
-        self.upsample = nn.ConvTranspose2d(HEAD_WIDTH, UPSAMPLED_WIDTH, 4, stride=4)
-        self.fine = nn.Conv2d(UPSAMPLED_WIDTH, CLASSES, 1)
+        reduced, upsampled = (channels * width // WIDTH for channels in (HEAD_WIDTH, UPSAMPLED_WIDTH))
+        self.reduce = nn.Conv2d(width, reduced, 3, padding=1)
+        self.upsample = nn.ConvTranspose2d(reduced, upsampled, 4, stride=4)
+        self.fine = nn.Conv2d(upsampled, CLASSES, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(event, width, ss / 4, fs / 4) to logits (event, CLASSES, ss, fs)."""
@@ -111,17 +112,17 @@ class DualHead(nn.Module):
 class PeakNet2025(nn.Module):
     """Logits of each pixel's classes.
 
-    backbone : a name in convnextv2.SIZES; width, blocks : of the pyramid
-    frames : (event, 1, ss, fs), ss and fs multiples of 32, standardised (standardise)
+    backbone : a name in convnextv2.SIZES; width, blocks : of the pyramid; in_channels : 1 in the paper
+    frames : (event, in_channels, ss, fs), ss and fs multiples of 32; the paper's are standardised (standardise)
     """
 
-    def __init__(self, backbone: str = "atto", width: int = WIDTH, blocks: int = BLOCKS) -> None:
+    def __init__(self, backbone: str = "atto", width: int = WIDTH, blocks: int = BLOCKS, in_channels: int = 1) -> None:
         super().__init__()
-        self.backbone = ConvNeXtV2(backbone)
+        self.backbone = ConvNeXtV2(backbone, in_channels)
         self.neck, self.head = Pyramid(self.backbone.channels, width, blocks), DualHead(width)
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        """(event, 1, ss, fs) to (event, CLASSES, ss, fs)."""
+        """(event, in_channels, ss, fs) to (event, CLASSES, ss, fs)."""
         return self.head(self.neck(self.backbone(frames)))
 
 

@@ -117,8 +117,11 @@ def draw_scene(rng: np.random.Generator, detector: Detector) -> Scene:
     )
 
 
-def draw(seed: int, number: int) -> TrainingScene:
-    """Training scene of a number; it depends on the seed and the number alone."""
+def draw(seed: int, number: int, *, artifacts: bool = False) -> TrainingScene:
+    """Training scene of a number; it depends on the seed and the number alone.
+
+    artifacts : whether the event is to say where they are
+    """
     rng = np.random.default_rng([seed, 7, number])
     detector = draw_detector(rng)
     cell = tuple(float(a) for a in np.exp(rng.uniform(np.log(150), np.log(400), 3))) if rng.random() < 0.1 else None
@@ -129,7 +132,7 @@ def draw(seed: int, number: int) -> TrainingScene:
         cell=None if cell is None else (*cell, 90.0, 90.0, 90.0),  # crowded
         seed=int(rng.integers(2**31)),
     )
-    event = simulator.event(0)
+    event = simulator.event(0, artifacts=artifacts)
     wrong = float(np.exp(rng.normal(0, 0.35))) if rng.random() < 0.3 else 1.0
     return TrainingScene(simulator, event, simulator.gain * wrong, bool(rng.random() < 0.75))
 

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import html
 import io
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from peakrt.config import HitConfig, NetworkConfig, Peakfinder8Config, V3r3Config
+from peakrt.config import DenseConfig, HitConfig, NetworkConfig, Peakfinder8Config, V3r3Config
 from peakrt.event import Event
 from peakrt.finder import PeakFinder
+from peakrt.model import load_model
 from peakrt.sources import open_source
 from peakrt_geometry import Detector, read_geom
 
 from .calibration import calibration_error
 from .compare import Agreement, PeakSets, compare, slab_peaks, truth_sets
+from .dials import find_spots
+from .rivals import Rival
 from .truth import Truth
 from .tune import tune
 
@@ -29,10 +33,14 @@ LEGEND = (
     "True peaks have an SNR of at least 4 (photons over their own noise and that of the background under them); fainter "
     "ones need not be found and do not count as false. Columns: F1, precision, recall; recall by SNR; false peaks a blank "
     "frame; share of frames rightly called hit or miss at 15 peaks; rms offset of positions in pixels; expected "
-    "calibration error of the scores of found peaks. peakfinder8 was tuned on a third of each run, knowing its truth, and "
-    "all were judged on the rest."
+    "calibration error of the scores of found peaks. The small tables are of the network at other thresholds. "
+    "peakfinder8 was tuned on a third of each run, knowing its truth, and all were judged on the rest."
 )
 SNR_CLASSES = ((4.0, 5.0), (5.0, 7.0), (7.0, 10.0), (10.0, 15.0), (15.0, np.inf))
+
+
+#: Of scores, at which the network's yield is shown.
+THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
 
 @dataclass
@@ -45,6 +53,7 @@ class Row:
     hit_accuracy: float
     calibration: float  # expected calibration error of the found peaks' scores; NaN for finders without
     note: str = ""
+    by_threshold: dict[float, Agreement] = field(default_factory=dict)
 
     @property
     def blank(self) -> float:
@@ -59,9 +68,17 @@ class Row:
         return sum(hit for _, hit in pairs) / total if total else float("nan")
 
 
-def judge_run(path: Path, *, say: Callable[[str], None], geometry: Path | None = None) -> list[Row]:
+def judge_run(
+    path: Path,
+    *,
+    say: Callable[[str], None],
+    geometry: Path | None = None,
+    rivals: Sequence[Rival] = (),
+    dials: bool = False,
+) -> list[Row]:
     """Judge all finders on one simulated run; the first third of its events is for tuning and not judged on.
 
+    rivals : networks and trees of the laboratory; dials : whether DIALS is asked as well
     Raises ValueError for a run without truth.
     """
     truth = Truth(path)
@@ -79,20 +96,37 @@ def judge_run(path: Path, *, say: Callable[[str], None], geometry: Path | None =
         "network": PeakFinder(NetworkConfig(), geometry=detector),
         "network, gain estimated": PeakFinder(NetworkConfig(), geometry=_without_gain(detector)),
         "network, no geometry": PeakFinder(NetworkConfig(gain=known_gain), mask=detector.mask),
+        "dense student": PeakFinder(DenseConfig(), geometry=detector),
         "peakfinder8, defaults": PeakFinder(Peakfinder8Config(), geometry=detector),
         TUNED: PeakFinder(tuned, geometry=detector),
         "v3r3": PeakFinder(photons, geometry=detector),
     }
+    finders.update({rival.name: rival.finder(detector) for rival in rivals})
     rows = []
-    judged = range(first, len(events))
+    judged = events[first:]
+    expected = {k: every[k] for k in range(first, len(events))}
     for name, finder in finders.items():
         say(f"{path.name}: {name}")
-        rows.append(
-            _judge(path.stem, name, finder, [events[k] for k in judged], {k: every[k] for k in judged}, truth, first)
-        )
+        found, scores = _find(finder, judged, first)
+        rows.append(_judge(path.stem, name, found, scores, expected, truth))
+    say(f"{path.name}: network, by threshold")
+    low = PeakFinder(NetworkConfig(min_score=min(THRESHOLDS)), geometry=detector)
+    found, scores = _find(low, judged, first)
+    rows[0].by_threshold = _by_threshold(found, scores, expected, truth)
+    if dials:
+        say(f"{path.name}: DIALS")
+        photons_of = partial(_photons, detector=detector, gain=gain, pedestal=truth.pedestal)
+        spots = dict(enumerate(find_spots([photons_of(event) for event in judged]), first))
+        rows.append(_judge(path.stem, "DIALS", spots, None, expected, truth))
     how = f"min_snr {tuned.min_snr:g}, adc {tuned.adc_threshold:g}, pixels {tuned.min_pixels}-{tuned.max_pixels}"
     next(row for row in rows if row.finder == TUNED).note = f"{how}, background {tuned.background_radius}"
     return rows
+
+
+def _photons(event: Event, *, detector: Detector, gain: float, pedestal: float) -> npt.NDArray[np.int32]:
+    """A frame as a photon-counting detector would have written it, panels stacked; bad pixels -2."""
+    photons = np.rint((event.frame - np.float32(pedestal)) / np.float32(gain)).clip(0, 2**30)
+    return np.where(event.good(detector.mask), photons, -2).astype(np.int32).reshape(-1, event.frame.shape[2])
 
 
 def _without_gain(detector: Detector) -> Detector:
@@ -101,22 +135,45 @@ def _without_gain(detector: Detector) -> Detector:
     return replace(detector, adu_per_photon=None, adu_per_eV=None)
 
 
-def _judge(
-    run: str, name: str, finder: PeakFinder, events: list[Event], truth: PeakSets, whole: Truth, first: int
-) -> Row:
+def _find(finder: PeakFinder, events: list[Event], first: int) -> tuple[PeakSets, npt.NDArray[np.float32]]:
+    """Peaks of the events, numbered from first, and their scores."""
     found: PeakSets = {}
-    scores: list[npt.NDArray[np.float32]] = []
-    right: list[npt.NDArray[np.bool_]] = []
+    scores: list[npt.NDArray[np.float32]] = [np.zeros(0, np.float32)]
     for number, event in enumerate(events, first):
         peaks = finder(event.frame, event.mask)
         found[number] = slab_peaks(peaks, event.frame.shape[1])
         scores.append(peaks["score"])
-        right.append(_near_truth(found[number].ss, found[number].fs, truth[number].ss, truth[number].fs))
+    return found, np.concatenate(scores)
+
+
+def _by_threshold(
+    found: PeakSets, scores: npt.NDArray[np.float32], expected: PeakSets, truth: Truth
+) -> dict[float, Agreement]:
+    """What is left of found peaks at each threshold, against the truth."""
+    ends = np.cumsum([len(peaks) for peaks in found.values()])
+    parts = dict(zip(found, np.split(scores, ends[:-1]), strict=True))
+    out = {}
+    for threshold in THRESHOLDS:
+        kept = {k: found[k].only(parts[k] >= threshold) for k in found}
+        out[threshold] = compare(expected, kept, min_snr=LEAST_SNR, blank=lambda k: not truth.hit[k])
+    return out
+
+
+def _judge(
+    run: str,
+    name: str,
+    found: PeakSets,
+    score: npt.NDArray[np.float32] | None,
+    truth: PeakSets,
+    whole: Truth,
+) -> Row:
     agreement = compare(truth, found, min_snr=LEAST_SNR, blank=lambda k: not whole.hit[k])
     gate = HitConfig().min_peaks
     decided = [(len(found[k]) >= gate) == (int((truth[k].snr >= LEAST_SNR).sum()) >= gate) for k in found]
-    score = np.concatenate(scores) if scores else np.zeros(0, np.float32)
-    error = calibration_error(score, np.concatenate(right)) if len(score) and np.isfinite(score).all() else float("nan")
+    error = float("nan")
+    if score is not None and len(score) and np.isfinite(score).all():
+        right = [_near_truth(found[k].ss, found[k].fs, truth[k].ss, truth[k].fs) for k in found]
+        error = calibration_error(score, np.concatenate(right))
     return Row(run, name, agreement, float(np.mean(decided)), error)
 
 
@@ -157,6 +214,19 @@ def cells(row: Row) -> list[str]:
     return [row.finder, *("-" if value == "nan" else value for value in text)]
 
 
+THRESHOLD_HEAD = ("network, score at least", "F1", "precision", "recall", "blank")
+
+
+def threshold_cells(row: Row) -> list[list[str]]:
+    """The table of a finder's yield against its threshold."""
+    table = []
+    for threshold, a in row.by_threshold.items():
+        blank = a.blank_found / a.blank_events if a.blank_events else float("nan")
+        numbers = [f"{value:.3f}" for value in (a.f1, a.precision, a.recall)]
+        table.append([f"{threshold:g}", *("-" if n == "nan" else n for n in numbers), f"{blank:.2f}"])
+    return table
+
+
 def _by_run(rows: Iterable[Row]) -> dict[str, list[Row]]:
     out: dict[str, list[Row]] = {}
     for row in rows:
@@ -179,6 +249,9 @@ def as_markdown(rows: list[Row], *, title: str) -> str:
         lines += ["", f"## {run}", "", "| " + " | ".join(HEAD) + " |", "|---" * len(HEAD) + "|"]
         lines += ["| " + " | ".join(cells(row)) + " |" for row in group]
         lines += [f"\n{row.finder}: {row.note}." for row in group if row.note]
+        for row in (row for row in group if row.by_threshold):
+            lines += ["", "| " + " | ".join(THRESHOLD_HEAD) + " |", "|---" * len(THRESHOLD_HEAD) + "|"]
+            lines += ["| " + " | ".join(line) + " |" for line in threshold_cells(row)]
     return "\n".join(lines) + "\n"
 
 
@@ -193,6 +266,7 @@ def as_html(rows: list[Row], *, title: str) -> str:
     parts.append(_table(("finder", "mean F1"), [[n, f"{v:.3f}"] for n, v in mean_f1(rows).items()]))
     for run, group in _by_run(rows).items():
         parts += [f"<h2>{html.escape(run)}</h2>", _table(HEAD, [cells(row) for row in group]), _plot(group)]
+        parts += [_table(THRESHOLD_HEAD, threshold_cells(row)) for row in group if row.by_threshold]
         parts += [f"<p>{html.escape(row.finder)}: {html.escape(row.note)}.</p>" for row in group if row.note]
     return "\n".join([*parts, "</html>\n"])
 
@@ -204,17 +278,27 @@ def _table(head: Iterable[str], body: Iterable[Iterable[str]]) -> str:
 
 
 def _plot(group: list[Row]) -> str:
-    """Recall by SNR of the finders of one run, as SVG."""
+    """Recall by SNR of the finders of one run, and the network's yield against its threshold, as SVG."""
+    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 3.2), layout="constrained")
-    axes = figure.subplots()
+    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    axes, beside = figure.subplots(1, 2, width_ratios=(3, 2))
+    axes.set_prop_cycle(color=[*colormaps["tab10"](range(10)), "black", "gray"])
     for row in group:
         style = "-o" if row.finder.startswith("network") else "--s"
         axes.plot(range(len(SNR_CLASSES)), [row.recall(*c) for c in SNR_CLASSES], style, label=row.finder, markersize=4)
     axes.set_xticks(range(len(SNR_CLASSES)), [f"{a:g}-{b:g}" for a, b in SNR_CLASSES])
     axes.set(xlabel="SNR of the true peak", ylabel="recall", ylim=(0, 1.02))
     axes.legend(fontsize=7)
+    for row in group:
+        if row.by_threshold:
+            for name in ("precision", "recall", "f1"):
+                values = [getattr(agreement, name) for agreement in row.by_threshold.values()]
+                beside.plot(list(row.by_threshold), values, "-o", label=f"{row.finder}: {name}", markersize=3)
+            beside.axvline(load_model("default").threshold, color="0.6", lw=1)
+            beside.set(xlabel="score at least", ylim=(0, 1.02))
+            beside.legend(fontsize=7)
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()[buffer.getvalue().index("<svg") :]

@@ -115,6 +115,7 @@ class SimulatedEvent:
     """One simulated shot.
 
     frame : (panel, ss, fs); peaks : TRUTH; lattices : (n, 3, 3) rows a*, b*, c* in the laboratory, 1/A
+    artifacts : (panel, ss, fs), where light is that is neither smooth scatter nor a peak; None if it was not asked for
     """
 
     frame: npt.NDArray[Any]
@@ -122,6 +123,7 @@ class SimulatedEvent:
     peaks: npt.NDArray[np.void]
     lattices: npt.NDArray[np.float64]
     flux: float
+    artifacts: npt.NDArray[np.bool_] | None = None
 
 
 def _draw(rng: np.random.Generator, low_high: tuple[float, float]) -> float:
@@ -179,12 +181,13 @@ class Simulator:
             self.good.flat[bad[: 2 * len(bad) // 3]] = False
         return hot, dead
 
-    def event(self, number: int) -> SimulatedEvent:
-        """Simulate one event."""
+    def event(self, number: int, *, artifacts: bool = False) -> SimulatedEvent:
+        """Simulate one event. artifacts : whether to say where they are."""
         rng = np.random.default_rng([self.seed, 2, number])
         hit = bool(rng.random() < self.scene.hit_fraction)
         flux = float(np.exp(self.scene.flux_spread * rng.standard_normal()))
-        expected = self._background(rng, flux)
+        stray = np.zeros(self.good.shape, bool) if artifacts else None
+        expected = self._background(rng, flux, stray)
         peaks, spots, lattices = self._diffract(rng, flux) if hit else _nothing()
         at = (peaks["panel"], np.rint(peaks["ss"]).astype(int), np.rint(peaks["fs"]).astype(int))
         peaks["background"] = expected[at]
@@ -194,11 +197,13 @@ class Simulator:
         peaks["snr"] = peaks["photons"] / np.sqrt(peaks["photons"] + area * variance)
         _native.draw_spots(spots, expected)
         visible = (peaks["photons"] > 1) & self.good[at]
-        return SimulatedEvent(self._detect(rng, expected), hit, peaks[visible], lattices, flux)
+        return SimulatedEvent(self._detect(rng, expected, stray), hit, peaks[visible], lattices, flux, stray)
 
     # Scatter
 
-    def _background(self, rng: np.random.Generator, flux: float) -> npt.NDArray[np.float32]:
+    def _background(
+        self, rng: np.random.Generator, flux: float, stray: npt.NDArray[np.bool_] | None
+    ) -> npt.NDArray[np.float32]:
         scene, size = self.scene, self.detector.panels[0].pixel_size_m
         pixels = np.arange(int(self._radius.max()) + 2)
         two_theta = np.arctan2(pixels * size, self.camera_length)
@@ -212,9 +217,13 @@ class Simulator:
         stop = _draw(rng, scene.beam_stop_px)
         profile /= 1 + np.exp(-(pixels - stop) / rng.uniform(0.5, 3))
         expected = profile.astype(np.float32)[self._radius] * self._angular
+        smooth = None if stray is None else expected.copy()
         self._add_rings(rng, expected, level)
         if rng.random() < scene.jet:
             self._add_jet(rng, expected, level)
+        if smooth is not None:
+            # A pixel's sigma and a half of it: less is not worth masking
+            np.greater(expected - smooth, 1.5 * np.sqrt(smooth + self.response.read_noise**2 + 0.01), out=stray)
         if rng.random() < scene.shadow:
             angle, reach = rng.uniform(0, 2 * np.pi), _draw(rng, (100.0, 1500.0)) * size
             inside = (
@@ -316,14 +325,18 @@ class Simulator:
 
     # Detection
 
-    def _detect(self, rng: np.random.Generator, expected: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+    def _detect(
+        self, rng: np.random.Generator, expected: npt.NDArray[np.float32], stray: npt.NDArray[np.bool_] | None
+    ) -> npt.NDArray[Any]:
         response = self.response
         photons = expected
         _native.count_photons(photons, int(rng.integers(2**63)))
         if response.psf_after:
             photons = self._blur(photons)
         # Made in the chip, behind what blurs: sharp on every detector
-        self._add_zingers(rng, photons)
+        self._add_zingers(rng, photons, stray)
+        if stray is not None:
+            stray.flat[self._hot] = True
         photons.flat[self._hot] += rng.poisson(self._hot_photons)
         counts = photons.copy() if response.gain_modes else photons
         frame = np.empty_like(photons)
@@ -347,10 +360,14 @@ class Simulator:
         frame[~self.detector.covered] = 0
         return frame.astype(response.dtype)
 
-    def _add_zingers(self, rng: np.random.Generator, photons: npt.NDArray[np.float32]) -> None:
+    def _add_zingers(
+        self, rng: np.random.Generator, photons: npt.NDArray[np.float32], stray: npt.NDArray[np.bool_] | None
+    ) -> None:
         for _ in range(rng.poisson(self.scene.zingers)):
             at, length = rng.integers(photons.size), int(rng.geometric(0.5))
             photons.flat[at : at + length] += np.float32(_draw(rng, (5.0, 500.0)))
+            if stray is not None:
+                stray.flat[at : at + length] = True
 
     def _blur(self, photons: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         from scipy.ndimage import gaussian_filter

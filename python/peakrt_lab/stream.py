@@ -1,7 +1,8 @@
-"""CrystFEL streams, read: peaks, indexed crystals, predicted reflections."""
+"""CrystFEL streams and DIALS results, read: peaks, indexed crystals, predicted reflections."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -46,6 +47,14 @@ class Chunk:
         """Index of the event in its file; 0 where the event has no name."""
         match = re.search(r"(\d+)$", self.event)
         return int(match[1]) if match else 0
+
+
+def read_chunks(path: str | Path) -> Iterator[Chunk]:
+    """Read what an indexer left, frame by frame: a CrystFEL stream, or (.jsonl) a result of DIALS.
+
+    Raises ValueError, naming the line, for a file that is neither or a line that cannot be read.
+    """
+    return read_results(Path(path)) if Path(path).suffix == ".jsonl" else read_stream(path)
 
 
 def read_stream(path: str | Path) -> Iterator[Chunk]:
@@ -142,3 +151,23 @@ class _Reader:
             IndexedCrystal(self.cell, self.axes, values[:, 1], values[:, 0], [row[9] for row in rows])
         )
         self.cell, self.axes = np.full(6, np.nan), np.full((3, 3), np.nan)
+
+
+def read_results(path: Path) -> Iterator[Chunk]:
+    """Read a result file of ``dials.py`` frame by frame. Raises ValueError, naming the line, for what cannot be read."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for number, text in enumerate(file, 1):
+            try:
+                line = json.loads(text)
+                chunk = Chunk(filename=line["file"], event=line["event"], panel=list(line["panel"]))
+                chunk.ss, chunk.fs, chunk.intensity = (np.array(line[k], float) for k in ("ss", "fs", "intensity"))
+                crystal = line["crystal"]
+                if crystal is not None:
+                    reciprocal = np.array(crystal["reciprocal"], float).reshape(3, 3)
+                    cell = np.array(crystal["cell"], float).reshape(6)
+                    ss, fs = (np.array(crystal[k], float) for k in ("ss", "fs"))
+                    chunk.crystals.append(IndexedCrystal(cell, reciprocal, ss, fs, list(crystal["panel"])))
+                    chunk.indexed_by = "dials"
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(f"{path}, line {number}: not a line of a DIALS result: {error}") from None
+            yield chunk

@@ -19,9 +19,10 @@ import torch
 
 from . import recipe
 from .calibration import calibration_error
-from .dataset import Candidates, generate, load
-from .export import write_model
+from .dataset import PROPOSER, Candidates, generate, join, load
+from .export import write_model, write_quantised
 from .judge import Judge, JudgeConfig, Lesson, calibrate, predict, prepare, train
+from .trees import TREES
 from .trees import predict as ask_trees
 from .trees import train as grow_trees
 
@@ -40,22 +41,28 @@ class TrainConfig:
     judge: JudgeConfig = field(default_factory=JudgeConfig)
 
 
-def train_judge(config: TrainConfig, folder: Path, out: Path, *, processes: int, say: Say) -> dict[str, Any]:
+def train_judge(
+    config: TrainConfig, folder: Path, out: Path, *, processes: int, say: Say, blanks: Candidates | None = None
+) -> dict[str, Any]:
     """Train a judge and write its model file; returns its scores.
 
-    folder : of intermediate results; processes : for the simulation
+    folder : of intermediate results; processes : for the simulation; blanks : of real frames, to learn from as well
     Raises ValueError if the folder holds a training of another configuration.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _claim(config, folder)
+    of_blanks = 0 if blanks is None else len(blanks.labels)
+    claim(folder, {"recipe": recipe.VERSION, "proposer": PROPOSER, "of_real_blanks": of_blanks, **asdict(config)})
     torch.set_num_threads(processes)
     for done, total in generate(folder, seed=config.seed, first=0, scenes=config.scenes, processes=processes):
         say(f"simulated {done} of {total} parts")
     everything = load(folder, seed=config.seed, first=0, scenes=config.scenes)
     held_out = everything.scene >= config.scenes * 5 // 6
     data, rest = everything.only(~held_out), everything.only(held_out)
+    if blanks is not None:
+        data = join([data, blanks])
     say(f"{len(data.labels)} candidates to learn from, {len(rest.labels)} to be judged on")
     trees = grow_trees(data, rounds=config.rounds, threads=processes)
+    trees.save_model(folder / TREES)
     say("trees grown; asking them")
     lesson = prepare(config.judge, data, lambda numbers: ask_trees(trees, numbers))
     losses: list[float] = []
@@ -69,17 +76,20 @@ def train_judge(config: TrainConfig, folder: Path, out: Path, *, processes: int,
         "trees": score(ask_trees(trees, final.numbers), final),
     }
     provenance = {
-        "commit": _commit(), "config": asdict(config), "recipe": recipe.VERSION, "held_out": scores,
-        "candidates": len(data.labels), "parameters": sum(p.numel() for p in judge.parameters()),
+        "commit": commit(), "config": asdict(config), "recipe": recipe.VERSION, "proposer": PROPOSER,
+        "held_out": scores,
+        "candidates": len(data.labels), "of_real_blanks": of_blanks,
+        "parameters": sum(p.numel() for p in judge.parameters()),
     }  # fmt: skip
     write_model(out, judge, threshold=config.threshold, provenance=provenance)
+    write_quantised(out, final.numbers[:: max(1, len(final.numbers) // 20000)])
     plot(out.with_suffix(".png"), losses, predict(judge, final.numbers), final)
     return scores
 
 
-def _claim(config: TrainConfig, folder: Path) -> None:
-    """Note the configuration in the folder, or check that it is the one noted."""
-    noted, now = folder / "config.json", json.dumps({"recipe": recipe.VERSION, **asdict(config)}, indent=1)
+def claim(folder: Path, config: dict[str, Any]) -> None:
+    """Note a configuration in a work folder, or check that it is the one noted. Raises ValueError if it is another."""
+    noted, now = folder / "config.json", json.dumps(config, indent=1)
     if noted.exists() and noted.read_text(encoding="utf-8") != now:
         raise ValueError(f"{folder} holds a training of another configuration: remove it or choose another folder")
     noted.write_text(now, encoding="utf-8")
@@ -117,7 +127,8 @@ def score(probability: Floats, data: Candidates) -> dict[str, float]:
     return {"log_loss": round(float(loss), 4), "f1": round(f1, 4), "calibration_error": round(error, 4)}
 
 
-def _commit() -> str:
+def commit() -> str:
+    """The commit that this code is of, for provenance."""
     done = subprocess.run(
         ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"],
         capture_output=True,

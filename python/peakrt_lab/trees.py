@@ -5,6 +5,7 @@ Ke et al., NeurIPS 30 (2017) 3146.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ import numpy.typing as npt
 from .dataset import Candidates
 
 Floats = npt.NDArray[np.float32]
+#: The trees that a training leaves in its folder.
+TREES = "trees.txt"
 _OPTIONS = {
     "objective": "binary",
     "num_leaves": 31,
@@ -35,6 +38,16 @@ def train(data: Candidates, *, rounds: int = 300, threads: int = 2) -> Any:
     known = data.only(data.labels != 2)
     labelled = lightgbm.Dataset(known.numbers, (known.labels == 1).astype(np.float32), weight=known.weights())
     return lightgbm.train({**_OPTIONS, "num_threads": threads}, labelled, rounds)
+
+
+def load(path: Path) -> Any:
+    """The trees that a training left. Raises ValueError for a file that lightgbm cannot read."""
+    import lightgbm
+
+    try:
+        return lightgbm.Booster(model_file=str(path), params={"num_threads": 1, "verbose": -1})
+    except lightgbm.basic.LightGBMError as error:
+        raise ValueError(f"{path} holds no trees: {error}") from None
 
 
 def predict(booster: Any, numbers: Floats) -> Floats:

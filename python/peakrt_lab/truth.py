@@ -132,6 +132,8 @@ class Truth:
             self.lattices = file[LATTICES][:]
             self.lattice_offsets = file[LATTICE_OFFSETS][:]
             recipe = json.loads(file["/truth"].attrs["recipe"])
+        #: Of the pixels, ADU, as a detector's header gives it.
+        self.pedestal = float(recipe.get("response", {}).get("offset", 0.0))
         self.cell: tuple[float, ...] | None = None if recipe["cell"] is None else tuple(recipe["cell"])
 
     def __len__(self) -> int:

@@ -4,18 +4,12 @@
 #pragma once
 #include <cstdint>
 
+#include "peakrt/device.hpp"
 #include "peakrt/group.hpp"
 #include "peakrt/radial.hpp"
 
-#if defined(__CUDA_ARCH__)
-#define PEAKRT_UNROLL _Pragma("unroll")
-#else
-#define PEAKRT_UNROLL
-#endif
-
 namespace peakrt {
 
-constexpr int kDeviceLanes = 32;   // bins side by side: kLanes of the plan, and a warp
 constexpr int kDeviceBlock = 16;   // pixels that one thread of the threshold pass looks at: kBlock
 constexpr int kAhead = 64;         // rows that a thread has on their way from memory
 constexpr int kDeviceGroup = 128;  // most pixels of a group: its thread holds them in local memory
@@ -40,19 +34,16 @@ struct DeviceBatch {
   int foreground_capacity;
   Peak* peaks;               // (peak_capacity), of all frames, unordered
   std::int32_t* peak_frame;  // (peak_capacity)
-  std::int32_t* peak_seed;   // (peak_capacity), the pixel where the search began: sorts the peaks of a frame
+  std::int64_t* peak_place;  // (peak_capacity), ASIC and first pixel: sorts the peaks of a frame
   std::int32_t* n_peaks;     // (1)
   int peak_capacity;
   Peakfinder8Options options;
 };
 
-// Adds one to a counter and gives its old value.
-PEAKRT_HD inline int next(std::int32_t* counter) {
-#if defined(__CUDA_ARCH__)
-  return atomicAdd(counter, 1);
-#else
-  return (*counter)++;
-#endif
+// 0. An empty batch: thread (frame).
+PEAKRT_HD inline void clear_body(const DeviceBatch& batch, int frame) {
+  batch.n_foreground[frame] = 0;
+  if (frame == 0) *batch.n_peaks = 0;
 }
 
 // 1. Sorts a pixel to its bin: thread (frame, place in order). NaN where the order is padded.
@@ -172,7 +163,7 @@ PEAKRT_HD void group_body(const DeviceBatch& batch, const T* frames, int frame, 
   if (out >= batch.peak_capacity) return;
   batch.peaks[out] = peak;
   batch.peak_frame[out] = frame;
-  batch.peak_seed[out] = seed;
+  batch.peak_place[out] = asic * batch.shape.pixels() + seed;
 }
 
 }  // namespace peakrt

@@ -42,6 +42,10 @@ PEAKRT_HD inline float deviance(float u, float b) {
 
 PEAKRT_HD inline float photon_snr(float u, float b) { return u > 0 ? u / sqrtf(u + b + .5f) : 0.f; }
 
+// Whether a peak is clear, by its significance over the noise of 3 x 3 pixels and by its photons: textured noise may
+// have the one, never the other.
+PEAKRT_HD inline bool is_clear(float significance, float snr) { return significance > 7 && snr > 5; }
+
 PEAKRT_HD inline float least(float a, float b) { return a < b ? a : b; }
 PEAKRT_HD inline float most(float a, float b) { return a > b ? a : b; }
 

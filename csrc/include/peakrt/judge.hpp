@@ -13,7 +13,6 @@ void describe(const ProposePlan& plan, Dtype dtype, const void* frame, const Pro
 
 // Peaks of the candidates whose score is at least min_score and the highest within kSuppress pixels, in the
 // candidates' order. gain: ADU a photon.
-constexpr float kSuppress = 3.0f;
 void measure_peaks(const ProposePlan& plan, float gain, Dtype dtype, const void* frame,
                    const ProposeWorkspace& workspace, const float* scores, float min_score, std::vector<Peak>* peaks);
 

@@ -8,23 +8,10 @@
 #include <cstdint>
 #include <vector>
 
+#include "peakrt/candidate.hpp"
 #include "peakrt/peakfinder8.hpp"
 
 namespace peakrt {
-
-// Fixed, not options: the judge was trained behind them.
-constexpr int kSamplesPerBin = 128;                 // pixels a radius that the statistics look at
-constexpr int kTile = 8;                            // pixels; the local mean is over 3 x 3 tiles
-constexpr int kWindow = 16, kWindows = 512;         // where the noise of sums is measured
-constexpr float kS3 = 3.5f, kZ = 4.5f, kS5 = 4.0f;  // significances, one of which a candidate must reach
-constexpr float kLeastSnr = 1.5f;                   // of photons over their own noise
-constexpr float kSigmaFloor = 0.1f;                 // photons: a darker bin is not trusted to be that quiet
-constexpr int kMostCandidates = 8192;               // the most significant are kept
-
-struct Candidate {
-  std::int32_t asic, panel, ss, fs;  // ss, fs of the panel
-  float z, s3, s5, local;            // local: mean of z around, which the others are above
-};
 
 // What depends on geometry and mask alone.
 struct ProposePlan {
@@ -33,12 +20,10 @@ struct ProposePlan {
   std::vector<std::int32_t> bin_pixels;  // good pixels of each bin
   std::vector<float> tile_weight;        // one over the good pixels of the 3 x 3 tiles around each tile, ASIC by ASIC
   std::vector<std::int64_t> tile_first;  // where an ASIC's tiles start
-  struct Window {
-    std::int32_t asic, ss, fs;  // first pixel, within the ASIC
-  };
   std::vector<Window> windows;
   std::int64_t good_pixels;
 
+  float megapixels() const { return most(1.f, float(good_pixels)) / 1e6f; }
   // bin: of each pixel, its radius in pixels or the number of its tile
   ProposePlan(Shape shape, const std::uint8_t* mask, const float* bin, std::vector<Asic> asics, bool radial);
 };
@@ -46,17 +31,27 @@ struct ProposePlan {
 // What one thread writes while it works on a frame.
 struct ProposeWorkspace {
   std::vector<float> values, low, high, count, sum, squares;
+  std::vector<float> noise_values;            // of the windows
   std::vector<float> mean, inverse, photons;  // of each bin: background, 1 / sigma, (sigma in photons)^2
   std::vector<float> rows;                    // rings of rows of the sweep
   std::vector<std::uint8_t> flags;
   std::vector<Candidate> candidates;
   float noise3, noise5;  // sigma of S3 and S5: above 1 where the noise of neighbours is correlated
   std::int64_t dropped;  // candidates beyond kMostCandidates
+  bool crowded;          // whether the frame was searched once more
+  Clip clip;             // of the search at hand
 
   explicit ProposeWorkspace(const ProposePlan& plan);
 };
 
 // Fills workspace.candidates, ASIC by ASIC in raster order. gain: ADU a photon.
 void propose(const ProposePlan& plan, float gain, Dtype dtype, const void* frame, ProposeWorkspace& workspace);
+
+// The clipped statistics alone: mean, inverse and photons of the bins.
+void measure_bins(const ProposePlan& plan, float gain, Dtype dtype, const void* frame, ProposeWorkspace& workspace);
+
+// What the dense network is told of a frame whose bins are measured: (panel, kDenseChannels, ss, fs).
+void dense_inputs(const ProposePlan& plan, Dtype dtype, const void* frame, const ProposeWorkspace& workspace,
+                  float* out);
 
 }  // namespace peakrt

@@ -8,11 +8,19 @@
 
 namespace peakrt {
 
+// What a peak must have.
+struct PsanaSelection {
+  float npix_min, npix_max, amax_thr, atot_thr, son_min;
+};
+
 struct V3r3Options {
   int rank;
   float r0, dr, nsigm;
-  float npix_min, npix_max, amax_thr, atot_thr, son_min;
+  PsanaSelection selection;
 };
+
+// Throws std::invalid_argument if rank or the ring make no sense.
+void check_psana(int rank, float r0, float dr);
 
 // Appends the peaks of every panel in raster order of their maxima. mask: 1 = good.
 // Throws std::invalid_argument if rank or the ring make no sense.

@@ -1,0 +1,344 @@
+"""Propose and judge on a GPU: the finder of network.py, batch by batch.
+
+Every formula is the CPU's, from the same headers, so the peaks are the same; only logarithms and exponentials differ in
+their last bits, and with them scores by 1e-5. The judge runs in a kernel of ours, or in an engine that scores the numbers
+where they lie (TensorRT).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _native
+from .bad_pixels import AGE
+from .classical import whole_panels
+from .config import NetworkConfig
+from .gpu import POINTER, GpuFinder, Launch, Slot, Stage, check_gpu, pack, pinned
+from .model import Model
+from .network import DetectorLore, NetworkFinder
+from .peaks import PeakArray
+from .propose import CANDIDATE, FEATURES
+
+_D = _native.DEVICE
+PLAN_ARRAYS = (
+    "bin", "order", "group_first", "group_deep", "asics", "bin_pixels", "tile_weight", "tile_first", "tiles", "windows",
+    "sweeps",
+)  # fmt: skip
+JUDGE_ARRAYS = ("mean_of", "scale_of", "weight1", "bias1", "weight2", "bias2", "weight3", "bias3", "sharpness")
+_SCRATCH = (
+    "gain", "values", "low", "high", "count", "sum", "squares", "mean", "inverse", "photons", "noise_values",
+    "noise_sums", "noise", "tile_sum", "tile_mean", "candidates", "n_candidates", "n_clear", "numbers", "scores", "clear", "crowd",
+    "sharpness_of", "second_of", "sorted_sharp", "sorted_sec", "kept", "times_alone", "bad", "near_bad",
+)  # fmt: skip
+_DENSE = ("asic_of", "dense_inputs", "probabilities", "foreground", "n_foreground", "sorted_pixels", "parent")
+
+#: struct NetworkBatch of device_network.hpp, field for field.
+NETWORK_BATCH = np.dtype(
+    [
+        ("shape", np.int32, 3),
+        *(
+            (name, np.int32)
+            for name in ("n_frames", "n_bins", "n_bins_padded", "n_groups", "n_windows", "n_tiles", "n_sweeps", "radial", "again")
+        ),
+        ("megapixels", np.float32), *((name, POINTER) for name in PLAN_ARRAYS), ("n_order", np.int64),
+        ("n_hidden1", np.int32), ("n_hidden2", np.int32), *((name, POINTER) for name in JUDGE_ARRAYS),
+        *((name, POINTER) for name in _SCRATCH), ("frames_seen", np.int32), ("learn", np.int32),
+        *((name, POINTER) for name in ("peaks", "peak_frame", "peak_place", "n_peaks")),
+        ("capacity", np.int32), ("peak_capacity", np.int32), ("min_score", np.float32),
+        *((name, np.int32) for name in ("even_ss", "even_fs", "n_asics", "dense_half", "foreground_capacity")),
+        *((name, POINTER) for name in _DENSE),
+    ],
+    align=True,
+)  # fmt: skip
+#: Frames worked on together, and candidates of a frame that there is room for.
+BATCH, CAPACITY = 16, 2048
+
+
+class DeviceEngine(Protocol):
+    """Scores what lies on the device, as many rows as it was made for."""
+
+    def enqueue(self, stream: int, inputs: int, outputs: int) -> None:
+        """Queue the scoring on a stream; all are addresses."""
+
+
+class ProposerOnCpu(Protocol):
+    """What a finder on a GPU asks of its twin on the CPU."""
+
+    def __call__(self, frame: npt.NDArray[Any]) -> PeakArray:
+        """Find the peaks of one frame."""
+
+    def plan_arrays(self) -> dict[str, Any]:
+        """What a device needs of the proposer's plan."""
+
+    def gain_for(self, frame: npt.NDArray[Any]) -> float:
+        """ADU a photon."""
+
+
+def device_plan(arrays: dict[str, Any], asics: npt.NDArray[np.int32]) -> dict[str, Any]:
+    """A ProposerPlan's arrays, with the places of the tiles and of the sweep's rectangles."""
+    tiles, sweeps = [], []
+    for number, (_, min_ss, end_ss, min_fs, end_fs) in enumerate(asics.tolist()):
+        rows, columns = -(-(end_ss - min_ss) // _D["tile"]), -(-(end_fs - min_fs) // _D["tile"])
+        tiles.append(_places(number, np.arange(rows), np.arange(columns)))
+        ss, fs = np.arange(0, end_ss - min_ss, _D["sweep_ss"]), np.arange(0, end_fs - min_fs, _D["sweep_fs"])
+        sweeps.append(_places(number, ss, fs))
+    return {**arrays, "asics": asics, "tiles": np.concatenate(tiles), "sweeps": np.concatenate(sweeps)}
+
+
+def _places(asic: int, ss: npt.NDArray[Any], fs: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+    out = np.empty((len(ss), len(fs), 3), np.int32)
+    out[..., 0], out[..., 1], out[..., 2] = asic, ss[:, None], fs
+    return out.reshape(-1, 3)
+
+
+def judge_arrays(model: Model) -> dict[str, npt.NDArray[np.float32]]:
+    """The judge's weights as the kernel takes them.
+
+    Raises ValueError for a network that the kernel does not know: two hidden layers of at most 128.
+    """
+    weights = model.weights()
+    try:
+        arrays = {
+            "mean_of": weights["mean"], "scale_of": weights["scale"], "weight1": weights["first_weight"],
+            "bias1": weights["first_bias"], "weight2": weights["second_weight"], "bias2": weights["second_bias"],
+            "weight3": weights["last_weight"], "bias3": weights["last_bias"],
+            "sharpness": np.concatenate([weights["sharpness"].ravel(), weights["bias"].ravel()]),
+        }  # fmt: skip
+    except KeyError as error:
+        raise ValueError(f"model {model.name} has no weights {error}: use engine tensorrt or cpu for it") from error
+    hidden = [len(arrays["bias1"]), len(arrays["bias2"])]
+    if max(hidden) > _D["hidden"] or arrays["weight1"].shape != (hidden[0], len(FEATURES)):
+        raise ValueError(
+            f"model {model.name} has layers of {hidden}, the GPU's own judge takes {_D['hidden']} at most: "
+            "use engine tensorrt or cpu for it"
+        )
+    return {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
+
+
+class GpuProposer(GpuFinder):
+    """What the network's finders share on a GPU: frames in units of sigma, the gain, suppression and measurement.
+
+    cpu : finder of the same kind, for frames that tell the gain and for batches without room
+    host_plan : its plan's arrays
+    capacity : candidates of a frame, peak_capacity : peaks of a batch, by default 2048 a frame
+    arrays, scratch, numbers : a finder's own, beside the plan's
+    """
+
+    family = "network"
+    counters: tuple[str, ...] = ("n_peaks", "n_candidates")
+
+    def __init__(
+        self,
+        cupy: Any,
+        good: npt.NDArray[np.bool_],
+        asics: npt.NDArray[np.int32] | None,
+        *,
+        lore: DetectorLore,
+        cpu: ProposerOnCpu,
+        host_plan: dict[str, Any],
+        min_score: float,
+        arrays: dict[str, npt.NDArray[Any]],
+        scratch: dict[str, tuple[tuple[int, ...], npt.DTypeLike]],
+        numbers: dict[str, Any],
+        dtype: npt.DTypeLike,
+        batch: int,
+        slots: int,
+        capacity: int,
+        peak_capacity: int | None,
+    ) -> None:
+        rows = np.ascontiguousarray(whole_panels(good.shape) if asics is None else asics, np.int32)
+        plan = device_plan(host_plan, rows)
+        self._lore, self._cpu = lore, cpu
+        groups = len(plan["group_deep"])
+        self._numbers: dict[str, Any] = {
+            "shape": good.shape, "n_bins": plan["n_bins"], "n_bins_padded": groups * _D["lanes"], "n_groups": groups,
+            "n_windows": len(plan["windows"]), "n_tiles": len(plan["tiles"]), "n_sweeps": len(plan["sweeps"]),
+            "radial": plan["radial"], "megapixels": plan["megapixels"], "n_order": len(plan["order"]),
+            "n_asics": len(rows), "capacity": capacity, "min_score": min_score, **numbers,
+        }  # fmt: skip
+        per_bin, listed = ((batch, groups * _D["lanes"] + 1), np.float32), (batch, capacity)
+        of_bins = ("low", "high", "count", "sum", "squares", "mean", "inverse", "photons")
+        shared = {
+            **{name: per_bin for name in of_bins}, "clear": (per_bin[0], np.int32), "crowd": ((batch, 3), np.int32),
+            "gain": ((batch,), np.float32), "values": ((batch, len(plan["order"])), np.float32),
+            "noise": ((batch, 2 * _D["noise_bytes"]), np.uint8), "n_candidates": ((batch,), np.int32), "n_clear": ((batch,), np.int32),
+            "candidates": ((batch, capacity * CANDIDATE.itemsize), np.uint8), "scores": (listed, np.float32),
+            "kept": (listed, np.uint8),
+        }  # fmt: skip
+        super().__init__(
+            cupy, good.shape, {**{name: plan[name] for name in PLAN_ARRAYS}, **arrays}, {**shared, **scratch},
+            dtype=dtype, batch=batch, slots=slots, peak_capacity=peak_capacity,
+        )  # fmt: skip
+        for slot in self._slots:
+            slot.host["gain"] = pinned(cupy, (batch,), np.float32)
+
+    def _struct(self, slot: Slot, n: int) -> Any:
+        on_device = {name: array.data.ptr for name, array in self._plan.items()}
+        numbers = {**self._numbers, "n_frames": n, "peak_capacity": self.peak_capacity}
+        return pack(NETWORK_BATCH, {**numbers, **on_device, **slot.addresses()})
+
+    def _per_candidate(self, kernel: str, *, pixels: bool = False) -> Launch:
+        return Launch(kernel, -(-self._numbers["capacity"] // 64), 64, pixels=pixels)
+
+    def _statistics(self) -> list[Launch]:
+        """Kernels from a frame to background and noise of its bins."""
+        bins = -(-(self._numbers["n_bins_padded"] + 1) // 128)
+        one_pass = [Launch("sums", self._numbers["n_groups"], _D["lanes"]), Launch("levels", bins, 128)]
+        return [Launch("clear", bins, 128), Launch("collect", 256, 256, pixels=True), *one_pass * _D["passes"]]
+
+    def _measurement(self) -> list[Any]:
+        return [self._per_candidate("suppress"), self._per_candidate("measure", pixels=True)]
+
+    def _before(self, slot: Slot, frames: Any) -> None:
+        if self._lore.gain is not None:
+            slot.host["gain"][: slot.n] = self._lore.gain
+        else:
+            on_host = self._cupy.asnumpy(frames) if isinstance(frames, self._cupy.ndarray) else frames
+            slot.host["gain"][: slot.n] = [self._cpu.gain_for(on_host[k]) for k in range(slot.n)]
+        slot.scratch["gain"].set(slot.host["gain"], stream=slot.stream)
+
+    def _overflow(self, slot: Slot) -> str | None:
+        listed = int(slot.host["n_candidates"][: slot.n].max(initial=0))
+        if listed > self._numbers["capacity"]:
+            return f"a frame with {listed} candidates"
+        return super()._overflow(slot)
+
+    def _find_on_cpu(self, frame: npt.NDArray[Any]) -> PeakArray:
+        return self._cpu(frame)
+
+
+class CudaNetworkFinder(GpuProposer):
+    """The network's finder on a GPU for one mask.
+
+    good, asics, config, model, lore : as for :class:`peakrt.network.NetworkFinder`
+    cpu : finder of the same kind, for frames that tell the gain and for batches without room
+    engine : given the rows of a batch, makes an engine of each slot; None: the judge's own kernel
+    capacity : candidates of a frame, peak_capacity : peaks of a batch, by default 2048 a frame; batches with more of either
+        go to the CPU, and ``overflows`` counts them
+    Raises RuntimeError without CuPy, GPU or kernels, ValueError for a model that the kernel does not know, and
+    MemoryError where the GPU has too little memory.
+    """
+
+    def __init__(
+        self,
+        good: npt.NDArray[np.bool_],
+        asics: npt.NDArray[np.int32] | None,
+        config: NetworkConfig,
+        *,
+        model: Model,
+        lore: DetectorLore,
+        cpu: NetworkFinder,
+        engine: Callable[[int], DeviceEngine] | None = None,
+        dtype: npt.DTypeLike = np.uint16,
+        batch: int = BATCH,
+        slots: int = 3,
+        capacity: int = CAPACITY,
+        peak_capacity: int | None = None,
+    ) -> None:
+        cupy = check_gpu()
+        # An engine of TensorRT needs no weights here; the kernel is not launched then.
+        judge = judge_arrays(model) if engine is None else {name: np.zeros(1, np.float32) for name in JUDGE_ARRAYS}
+        self._learns = config.bad_pixels == "learn"
+        plan = cpu.plan_arrays()
+        windows, tiles = max(1, len(plan["windows"])), ((batch, len(plan["tile_weight"])), np.float32)
+        rows: tuple[tuple[int, ...], npt.DTypeLike] = ((batch, capacity), np.float32)
+        super().__init__(
+            cupy, good, asics, lore=lore, cpu=cpu, host_plan=plan, dtype=dtype, batch=batch, slots=slots, capacity=capacity,
+            peak_capacity=peak_capacity, min_score=model.threshold if config.min_score is None else config.min_score,
+            arrays=judge, numbers={
+                "n_hidden1": len(judge["bias1"]), "n_hidden2": len(judge["bias2"]), "learn": self._learns,
+            }, scratch={
+                **{name: rows for name in ("sharpness_of", "second_of", "sorted_sharp", "sorted_sec")},
+                "noise_values": ((batch, windows, 2 * _D["sums"]), np.float32), "tile_sum": tiles, "tile_mean": tiles,
+                "noise_sums": ((batch, windows, 2 * _D["noise_sums_bytes"]), np.uint8),
+                "numbers": ((batch, capacity, len(FEATURES)), np.float32),
+            },
+        )  # fmt: skip
+        # One map for all slots
+        self._map = {name: cupy.zeros(good.shape, kind) for name, kind in _MAPS.items()}
+        known = lore.bad
+        if known is not None and known.bad.shape == good.shape:
+            self._map["bad"] = cupy.asarray(known.bad.astype(np.uint8))
+            self._map["near_bad"] = cupy.asarray(known.near.astype(np.uint8))
+        self._learned: Any = None
+        self.frames_seen = 0
+        if engine is not None:
+            for slot in self._slots:
+                slot.engine = engine(batch * capacity)
+
+    def _struct(self, slot: Slot, n: int) -> Any:
+        struct = super()._struct(slot, n)
+        struct["frames_seen"] = self.frames_seen
+        for name, array in self._map.items():
+            struct[name] = array.data.ptr
+        return struct
+
+    def _stages(self, n: int) -> list[Stage]:
+        size = self._numbers
+        windows, tiles = -(-size["n_windows"] // 32), -(-size["n_tiles"] // 128)
+        noise = [Launch("clip_noise", 2 * windows, 32), Launch("refine_noise", 1, 2)]
+        search = [
+            *self._statistics(),
+            Launch("windows", windows, 32, pixels=True),
+            *noise * _D["noise_passes"],
+            Launch("tiles", tiles, 128, pixels=True),
+            Launch("locals", tiles, 128),
+            Launch("sweep", size["n_sweeps"], 256, pixels=True),
+        ]
+        describe = [
+            *search,
+            *(replace(launch, again=True) for launch in search if launch.kernel != "collect"),
+            self._per_candidate("describe", pixels=True),
+            *(self._per_candidate(kernel) for kernel in ("crowd", "rank", "frame")),
+        ]
+        if self._slots[0].engine is None:
+            stages = [Stage([*describe, self._per_candidate("judge")])]
+        else:
+            stages = [Stage(describe), Stage([self._judge_by_engine], fixed=False)]
+        if not self._learns:
+            return [*stages, Stage(self._measurement())]
+        # Batches learn in their order, whatever their streams.
+        learn = [self._per_candidate("learn"), self._per_candidate("mark")]
+        stages.append(Stage(learn, fixed=False, before=self._wait_for_turn))
+        return [*stages, Stage(self._measurement(), before=self._end_turn)]
+
+    def _judge_by_engine(self, slot: Slot) -> None:
+        addresses = slot.addresses()
+        slot.engine.enqueue(slot.stream.ptr, addresses["numbers"], addresses["scores"])
+
+    def _wait_for_turn(self, slot: Slot) -> None:
+        if self._learned is not None:
+            slot.stream.wait_event(self._learned)
+
+    def _end_turn(self, slot: Slot) -> None:
+        self._learned = slot.stream.record()
+
+    def _run(self, slot: Slot, frames: Any, n: int) -> None:
+        if self._learns:
+            self.frames_seen += n
+            if self.frames_seen >= AGE:
+                self._wait_for_turn(slot)
+                with slot.stream:
+                    launch = Launch("age", 1024, 256, per_frame=False)
+                    self._queue(slot, [launch], self._struct(slot, n), frames, n)
+                self.frames_seen //= 2
+        super()._run(slot, frames, n)
+
+    def _find_on_cpu(self, frame: npt.NDArray[Any]) -> PeakArray:
+        self.tell_bad_pixels()
+        return super()._find_on_cpu(frame)
+
+    def tell_bad_pixels(self) -> None:
+        """Copy the map of bad pixels from the device to the lore."""
+        if self._learns:
+            for slot in self._slots:
+                slot.stream.synchronize()
+            self._lore.bad_pixels(self.shape).take(self._cupy.asnumpy(self._map["bad"]) != 0)
+
+
+_MAPS = {"times_alone": np.int32, "bad": np.uint8, "near_bad": np.uint8}

@@ -1,0 +1,142 @@
+"""peakfinder8 on a GPU: the peaks of ``Peakfinder8(..., original=False)`` to the last bit.
+
+The same sums in the same order as on the CPU. Groups of more than 128 pixels are refused.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _native
+from .classical import Peakfinder8, asic_numbers, check_options, radial_plan
+from .gpu import POINTER, GpuFinder, Launch, Slot, Stage, check_gpu, pack
+from .peaks import PeakArray
+
+LANES, MAX_GROUP = _native.DEVICE["lanes"], _native.DEVICE["group"]
+_PIXELS = _native.DEVICE["block"]  # that a thread of the threshold pass looks at
+PLAN_ARRAYS = ("bin", "order", "group_first", "group_deep", "asics", "asic_of", "block_bin", "block_good")
+
+#: struct DeviceBatch of device_peakfinder8.hpp, field for field.
+DEVICE_BATCH = np.dtype(
+    [
+        ("shape", np.int32, 3), ("n_frames", np.int32), ("n_bins", np.int32), ("n_bins_padded", np.int32),
+        ("n_groups", np.int32), ("n_asics", np.int32), *((name, POINTER) for name in PLAN_ARRAYS),
+        ("block_span", np.int32), ("n_order", np.int64),
+        *((name, POINTER) for name in ("values", "threshold", "offset", "floor", "foreground", "n_foreground")),
+        ("foreground_capacity", np.int32),
+        *((name, POINTER) for name in ("peaks", "peak_frame", "peak_place", "n_peaks")), ("peak_capacity", np.int32),
+        ("adc_threshold", np.float32), ("min_snr", np.float32), ("min_pixels", np.int32), ("max_pixels", np.int32),
+        ("background_radius", np.int32),
+    ],
+    align=True,
+)  # fmt: skip
+
+
+def host_plan(
+    mask: npt.ArrayLike | None,
+    radius: npt.ArrayLike,
+    *,
+    asics: npt.ArrayLike | None,
+    samples_per_bin: int,
+) -> tuple[tuple[int, ...], dict[str, Any]]:
+    """The plan of peakfinder8 as arrays, and the frame's shape; see :class:`peakrt.classical.Peakfinder8`."""
+    shape, rectangles, plan = radial_plan(mask, radius, asics, samples_per_bin)
+    return shape, {**plan.arrays(), "asics": rectangles, "asic_of": asic_numbers(shape, rectangles)}
+
+
+class CudaPeakfinder8(GpuFinder):
+    """peakfinder8 on a GPU for one geometry and mask.
+
+    Options as :class:`peakrt.classical.Peakfinder8`; besides
+    dtype : of the frames on the device, one of u2, i2, u4, i4, f4
+    batch : frames worked on together; slots : batches in flight
+    foreground_capacity : pixels above threshold of a frame, by default one in eight
+    peak_capacity : peaks of a batch, by default 2048 a frame; batches with more of either go to the CPU, and
+        ``overflows`` counts them
+    Raises RuntimeError without CuPy, GPU or kernels, ValueError for bad options or shapes, and MemoryError where the
+    GPU has too little memory.
+    """
+
+    family = "peakfinder8"
+    counters = ("n_peaks", "n_foreground")
+
+    def __init__(
+        self,
+        mask: npt.ArrayLike | None,
+        radius: npt.ArrayLike,
+        *,
+        adc_threshold: float,
+        min_snr: float,
+        min_pixels: int,
+        max_pixels: int,
+        background_radius: int,
+        asics: npt.ArrayLike | None = None,
+        samples_per_bin: int = 0,
+        dtype: npt.DTypeLike = np.uint16,
+        batch: int = 16,
+        slots: int = 2,
+        foreground_capacity: int | None = None,
+        peak_capacity: int | None = None,
+    ) -> None:
+        cupy = check_gpu()
+        check_options(min_pixels, max_pixels, background_radius, samples_per_bin)
+        if max_pixels > MAX_GROUP:
+            raise ValueError(f"max_pixels is {max_pixels}, on a GPU it should be at most {MAX_GROUP}")
+        shape, plan = host_plan(mask, radius, asics=asics, samples_per_bin=samples_per_bin)
+        self.options = {
+            "adc_threshold": adc_threshold,
+            "min_snr": min_snr,
+            "min_pixels": min_pixels,
+            "max_pixels": max_pixels,
+            "background_radius": background_radius,
+        }
+        foreground = foreground_capacity or max(1024, int(np.prod(shape)) // 8)
+        self._numbers = {
+            **self.options, "shape": shape, "n_bins": plan["n_bins"], "n_groups": len(plan["group_deep"]),
+            "n_bins_padded": len(plan["group_deep"]) * LANES, "n_asics": len(plan["asics"]),
+            "block_span": plan["block_span"], "n_order": len(plan["order"]), "foreground_capacity": foreground,
+        }  # fmt: skip
+        shared = {"asics": asics, "samples_per_bin": samples_per_bin, **self.options}
+        self._arguments: tuple[Any, dict[str, Any]] = ((mask, radius), shared)
+        self._twin: Peakfinder8 | None = None
+        per_bin = ((batch, self._numbers["n_bins_padded"] + 1), np.float32)
+        scratch = {
+            "values": ((batch, len(plan["order"])), np.float32), "threshold": per_bin, "offset": per_bin,
+            "floor": per_bin, "foreground": ((batch, foreground), np.int32), "n_foreground": ((batch,), np.int32),
+        }  # fmt: skip
+        arrays = {name: plan[name] for name in PLAN_ARRAYS}
+        super().__init__(
+            cupy, shape, arrays, scratch, dtype=dtype, batch=batch, slots=slots, peak_capacity=peak_capacity
+        )
+
+    def _struct(self, slot: Slot, n: int) -> Any:
+        plan = {name: array.data.ptr for name, array in self._plan.items()}
+        numbers = {**self._numbers, "n_frames": n, "peak_capacity": self.peak_capacity}
+        return pack(DEVICE_BATCH, {**numbers, **plan, **slot.addresses()})
+
+    def _stages(self, n: int) -> list[Stage]:
+        blocks, groups = -(-int(np.prod(self.shape)) // _PIXELS), self._numbers["n_groups"]
+        launches = [
+            Launch("clear", -(-n // 128), 128, per_frame=False),
+            Launch("gather", 1024, 256, pixels=True),
+            # A warp takes a group of bins of any frame
+            Launch("radial", -(-groups * n * LANES // 64), 64, per_frame=False),
+            Launch("floors", -(-(self._numbers["n_bins"] + 1) // 128), 128),
+            Launch("above", -(-blocks // 256), 256, pixels=True),
+            Launch("groups", 256, 64, pixels=True),
+        ]
+        return [Stage(launches)]
+
+    def _overflow(self, slot: Slot) -> str | None:
+        listed = int(slot.host["n_foreground"][: slot.n].max(initial=0))
+        if listed > self._numbers["foreground_capacity"]:
+            return f"a frame with {listed} pixels above threshold"
+        return super()._overflow(slot)
+
+    def _find_on_cpu(self, frame: npt.NDArray[Any]) -> PeakArray:
+        if self._twin is None:
+            self._twin = Peakfinder8(*self._arguments[0], original=False, **self._arguments[1])
+        return self._twin(frame)
