@@ -70,7 +70,7 @@ def test_master_refuses_what_does_not_belong_together(tmp_path: Path, small_dete
     with pytest.raises(ValueError, match="not of one run"):
         write_master(tmp_path / "a.cxi", [tmp_path / "a_0.cxi", tmp_path / "a_1.cxi"], small_detector)
     assert not (tmp_path / "a.cxi").exists()
-    assert not (tmp_path / "a.cxi.inprogress").exists()
+    assert not (tmp_path / "a.cxi.started").exists()
     with pytest.raises(ValueError, match="no rank file"):
         write_master(tmp_path / "a.cxi", [], small_detector)
 

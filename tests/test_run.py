@@ -23,7 +23,7 @@ from peakrt.finder import PeakFinder
 from peakrt.peaks import PEAK
 from peakrt.reader import read_cxi_peaks
 from peakrt.sources import open_source
-from peakrt.writer import CxiWriter, clear_writer_mark, growing, strongest
+from peakrt.writer import CxiWriter, growing, strongest
 from peakrt_geometry import load_detector, read_geom
 
 from .conftest import SMALL_GEOM
@@ -264,14 +264,15 @@ def test_resume_refuses_another_run(run_file: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out.cxi.inprogress").exists()
 
 
-def test_writer_mark_of_other_files(tmp_path: Path) -> None:
-    with h5py.File(tmp_path / "old.h5", "w", libver="earliest") as file:
+def test_resume_of_something_else(run_file: Path, tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "out.cxi.inprogress", "w", libver="earliest") as file:
         file["a"] = 1
-    before = (tmp_path / "old.h5").read_bytes()
-    descriptor = os.open(tmp_path / "old.h5", os.O_RDWR)
-    clear_writer_mark(descriptor)
-    os.close(descriptor)
-    assert (tmp_path / "old.h5").read_bytes() == before
+    before = (tmp_path / "out.cxi.inprogress").read_bytes()
+    done = find(run_file, tmp_path / "out.cxi", "--resume")
+    assert done.returncode == 1
+    assert "out.cxi.inprogress cannot be gone on with" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "out.cxi.inprogress").read_bytes() == before
 
 
 # Wrong input: one line, a status that is not zero, nothing half written

@@ -25,7 +25,7 @@ def write_master(path: Path, ranks: Sequence[Path], detector: Detector) -> int:
     """
     if not ranks:
         raise ValueError("there is no rank file to join: no rank has seen an event")
-    unfinished = path.with_name(path.name + ".inprogress")
+    unfinished = path.with_name(path.name + ".started")
     try:
         hits, images = _join(unfinished, path.parent, ranks)
         os.replace(unfinished, path)

@@ -1,15 +1,14 @@
 """The CXI file: LUTE's layout, readable at any moment.
 
-The file grows under ``NAME.inprogress`` in HDF5's single-writer mode, whose writes are ordered so that what was
-flushed is whole on disk; after each flush the "being written" mark is cleared, so that any reader opens what a
-killed process leaves. On closing it is renamed.
+The file grows under ``NAME.inprogress`` in HDF5's single-writer mode, whose writes are ordered so that none points at
+what is not on disk yet; they go through ``SoundFile``, which keeps the "being written" mark off the disk. So any reader
+opens the file after every single write, and with it what a killed process leaves. On closing it is renamed.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import struct
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -24,6 +23,7 @@ import numpy.typing as npt
 
 from peakrt_geometry import Detector, HeaderValue, MaskSource, write_geom
 
+from ._native import SoundFile
 from .columns import (
     ARTIFACTS,
     BAD_PIXELS,
@@ -88,7 +88,7 @@ class CxiWriter:
         self._file: h5py.File | None = None
         self._open: dict[str, h5py.Dataset] = {}
         self._descriptor = -1
-        self._superblock = b""
+        self._disk: SoundFile | None = None
         self._powder: dict[str, npt.NDArray[Any]] = {}
         self._rows: list[tuple[Event, PeakArray, int]] = []
         self._gain: float | None = None
@@ -124,11 +124,11 @@ class CxiWriter:
         started = self.path.with_name(self.path.name + ".started")
         try:
             started.write_bytes(image)
-            self._start_single_writer(started)
             os.rename(started, self.unfinished)
-        except BaseException:
+        except OSError as error:
             started.unlink(missing_ok=True)
-            raise
+            raise OSError(error.errno, error.strerror, str(self.unfinished)) from error
+        self._start_single_writer()
 
     def _lay_out(self, file: h5py.File, event: Event, good: npt.NDArray[np.bool_]) -> None:
         """Make every group and dataset: in single-writer mode none can be added."""
@@ -186,42 +186,38 @@ class CxiWriter:
             columns //= 2
         return rows, columns
 
-    def _start_single_writer(self, path: Path) -> None:
-        """Open a file for writing without keeping readers out."""
-        self._descriptor = os.open(path, os.O_RDWR)
-        clear_writer_mark(self._descriptor)
-        self._file = h5py.File(path, "r+", libver="latest")
+    def _start_single_writer(self) -> None:
+        """Open the unfinished file for writing without keeping readers out."""
+        self._descriptor = os.open(self.unfinished, os.O_RDWR)
+        try:
+            self._disk = SoundFile(self._descriptor)
+            self._file = h5py.File(self._disk, "r+", libver="latest")
+        except (OSError, ValueError) as error:
+            os.close(self._descriptor)
+            raise ValueError(f"{self.unfinished} cannot be gone on with, remove it: {error}") from error
         config = self._file.id.get_mdc_config()
         config.evictions_enabled = False  # metadata reach the disk at flushes only
         config.incr_mode = config.decr_mode = config.flash_incr_mode = 0
         self._file.id.set_mdc_config(config)
         self._file.swmr_mode = True
-        clear_writer_mark(self._descriptor)
-        self._superblock = os.pread(self._descriptor, 48, 0)
 
     def _reopen(self) -> None:
-        descriptor = os.open(self.unfinished, os.O_RDWR)
-        try:
-            clear_writer_mark(descriptor)
-        finally:
-            os.close(descriptor)
-        file = h5py.File(self.unfinished, "r+", libver="latest")
-        if file[PROVENANCE].attrs["run"] != self._provenance:
-            file.close()
+        self._start_single_writer()
+        assert self._file is not None
+        if PROVENANCE not in self._file or self._file[PROVENANCE].attrs["run"] != self._provenance:
+            self._let_go()
             raise ValueError(f"{self.unfinished} was begun with other inputs or options: remove it, or repeat those")
-        done = int(file[PROGRESS][()])
-        n_whole = min(len(file[path]) for path in growing(file))
-        numbers = file["/LCLS/eventNumber"][:n_whole]
+        done = int(self._file[PROGRESS][()])
+        n_whole = min(len(self._at(path)) for path in growing(self._file))
+        numbers = self._at("/LCLS/eventNumber")[:n_whole]
         # Rows beyond the last flush are written again; after a full disk some may be there without their numbers.
         beyond = (numbers >= done) | (np.diff(numbers, prepend=-1) <= 0)
         n_rows = int(np.argmax(beyond)) if beyond.any() else n_whole
-        for path in growing(file):
-            file[path].resize(n_rows, axis=0)
-        self._powder = {path: file[path][()] for path in (POWDER_HITS, POWDER_MISSES) if path in file}
+        for path in growing(self._file):
+            self._at(path).resize(n_rows, axis=0)
+        self._powder = {path: self._at(path)[()] for path in (POWDER_HITS, POWDER_MISSES) if path in self._file}
         self.n_rows, self.events_done = n_rows, done
-        self.n_hits = int((file[N_PEAKS][:] >= self.hits.min_peaks).sum())
-        file.close()
-        self._start_single_writer(self.unfinished)
+        self.n_hits = int((self._at(N_PEAKS)[:] >= self.hits.min_peaks).sum())
 
     # Writing
 
@@ -248,7 +244,7 @@ class CxiWriter:
         return hit
 
     def _at(self, path: str) -> h5py.Dataset:
-        """A dataset, open as long as the file: on a full disk HDF5 does not survive the closing of one."""
+        """A dataset, open as long as the file."""
         assert self._file is not None
         if path not in self._open:
             self._open[path] = self._file[path]
@@ -292,6 +288,7 @@ class CxiWriter:
         self._extend(N_PEAKS, np.array([len(kept) for _, kept, _, _ in rows], np.int32))
         self.n_rows = end
         self._rows.clear()
+        self._check_disk()
 
     def _extend(self, path: str, values: npt.NDArray[Any]) -> None:
         assert self._file is not None
@@ -325,9 +322,13 @@ class CxiWriter:
         self._file.flush()
         self._at(PROGRESS)[()] = self.events_done  # only after the rows it counts
         self._file.flush()
-        clear_writer_mark(self._descriptor)
-        self._superblock = os.pread(self._descriptor, 48, 0)
+        self._check_disk()
         self._flushed = time.monotonic()
+
+    def _check_disk(self) -> None:
+        """Raise what the disk said to a write; from that write on none was let through."""
+        if self._disk is not None and self._disk.error:
+            raise OSError(self._disk.error, os.strerror(self._disk.error), str(self.unfinished))
 
     # Closing
 
@@ -338,6 +339,7 @@ class CxiWriter:
         self.flush()
         hits = np.flatnonzero(self._at(N_PEAKS)[:] >= self.hits.min_peaks)
         self._let_go()
+        self._check_disk()
         os.replace(self.unfinished, self.path)
         if self.output.images != "none":
             write_companions(self.path, self.detector, hits)
@@ -349,21 +351,16 @@ class CxiWriter:
         worth_keeping = self.events_done > 0
         try:
             self.flush()
-        except (OSError, RuntimeError):  # a full disk: the last flush stands
-            _close_unsaved(self._file)
-            os.pwrite(self._descriptor, self._superblock, 0)
+        except OSError:  # a full disk: what was written before stands
+            pass
         self._let_go()
         if not worth_keeping:
             self.unfinished.unlink(missing_ok=True)
 
     def _let_go(self) -> None:
         assert self._file is not None
-        try:
-            self._file.close()
-        except (OSError, RuntimeError):
-            pass
+        self._file.close()
         self._open.clear()
-        clear_writer_mark(self._descriptor)
         os.close(self._descriptor)
         self._file = None
 
@@ -387,17 +384,6 @@ class CxiWriter:
             self.close()
         else:
             self.abandon()
-
-
-def _close_unsaved(file: h5py.File) -> None:
-    """Close a file and let nothing of what HDF5 still holds reach it: it would announce data the disk refused."""
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nowhere, file.id.get_vfd_handle())
-    os.close(nowhere)
-    try:
-        file.close()
-    except (OSError, RuntimeError):
-        pass
 
 
 def write_companions(path: Path, detector: Detector, hits: npt.NDArray[np.int64]) -> None:
@@ -461,52 +447,3 @@ def growing(file: h5py.File) -> list[str]:
     """Datasets with one row an event."""
     paths = [column.path for column in (*PEAK_COLUMNS, *EVENT_COLUMNS)] + [N_PEAKS, SOURCE]
     return paths + [path for path in (DATA, ARTIFACTS) if path in file]
-
-
-def clear_writer_mark(descriptor: int) -> None:
-    """Clear the "open for writing" flags in the superblock of an HDF5 file, as the tool h5clear does.
-
-    HDF5 file format 3.0, section II.A: superblock version 3, flags in byte 11, lookup3 checksum in bytes 44-47.
-    Does nothing to files of other versions.
-    """
-    block = bytearray(os.pread(descriptor, 48, 0))
-    if len(block) < 48 or block[:8] != b"\x89HDF\r\n\x1a\n" or block[8] != 3 or block[9] != 8 or block[11] == 0:
-        return
-    block[11] = 0
-    struct.pack_into("<I", block, 44, _lookup3(bytes(block[:44])))
-    os.pwrite(descriptor, block, 0)
-
-
-def _lookup3(data: bytes) -> int:
-    """Bob Jenkins's lookup3 hash (public domain), which HDF5 uses for its metadata."""
-    full = 0xFFFFFFFF
-
-    def turn(x: int, k: int) -> int:
-        return ((x << k) | (x >> (32 - k))) & full
-
-    a = b = c = (0xDEADBEEF + len(data)) & full
-    while len(data) > 12:
-        x, y, z = struct.unpack_from("<3I", data)
-        a, b, c = (a + x) & full, (b + y) & full, (c + z) & full
-        a = ((a - c) & full) ^ turn(c, 4)
-        c = (c + b) & full
-        b = ((b - a) & full) ^ turn(a, 6)
-        a = (a + c) & full
-        c = ((c - b) & full) ^ turn(b, 8)
-        b = (b + a) & full
-        a = ((a - c) & full) ^ turn(c, 16)
-        c = (c + b) & full
-        b = ((b - a) & full) ^ turn(a, 19)
-        a = (a + c) & full
-        c = ((c - b) & full) ^ turn(b, 4)
-        b = (b + a) & full
-        data = data[12:]
-    x, y, z = struct.unpack("<3I", data.ljust(12, b"\0"))
-    a, b, c = (a + x) & full, (b + y) & full, (c + z) & full
-    c = ((c ^ b) - turn(b, 14)) & full
-    a = ((a ^ c) - turn(c, 11)) & full
-    b = ((b ^ a) - turn(a, 25)) & full
-    c = ((c ^ b) - turn(b, 16)) & full
-    a = ((a ^ c) - turn(c, 4)) & full
-    b = ((b ^ a) - turn(a, 14)) & full
-    return ((c ^ b) - turn(b, 24)) & full
