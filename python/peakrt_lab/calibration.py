@@ -14,3 +14,17 @@ def calibration_error(score: npt.NDArray[np.float32], truth: npt.NDArray[np.bool
         here = place == b
         error += here.mean() * abs(float(score[here].mean()) - float(truth[here].mean()))
     return float(error)
+
+
+def platt(logit: npt.NDArray[np.float32], truth: npt.NDArray[np.bool_]) -> tuple[float, float]:
+    """Sharpness and bias with which sigmoid(sharpness * logit + bias) is the share of true ones (Platt 1999)."""
+    from scipy.optimize import minimize
+
+    x, y = logit.astype(np.float64), truth.astype(np.float64)
+
+    def loss(line: npt.NDArray[np.float64]) -> float:
+        z = line[0] * x + line[1]
+        return float((np.logaddexp(0.0, z) - y * z).mean())
+
+    sharpness, bias = minimize(loss, [1.0, 0.0]).x
+    return float(sharpness), float(bias)

@@ -66,6 +66,14 @@ def match(a: SlabPeaks, b: SlabPeaks, *, distance: float) -> tuple[npt.NDArray[n
     return np.concatenate(found_a).astype(np.int64), np.concatenate(found_b).astype(np.int64)
 
 
+def near_any(found: SlabPeaks, truth: SlabPeaks, *, distance: float = 3.0) -> npt.NDArray[np.bool_]:
+    """Whether each found peak has a true one, however faint, within a distance (pixels)."""
+    if len(truth) == 0 or len(found) == 0:
+        return np.zeros(len(found), bool)
+    nearest, _ = cKDTree(np.c_[truth.ss, truth.fs]).query(np.c_[found.ss, found.fs])
+    return np.asarray(nearest <= distance)
+
+
 @dataclass
 class Agreement:
     """Counts over events; b is measured against a (the reference, or the truth)."""

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from peakrt.propose import FEATURES
 
+from .calibration import platt
 from .dataset import Candidates
 
 Floats = npt.NDArray[np.float32]
@@ -171,17 +172,7 @@ def calibrate(judge: Judge, data: Candidates) -> None:
     """Set the judge's last two numbers so that its scores are the shares of true peaks (Platt 1999)."""
     known = data.labels != 2
     with torch.no_grad():
-        logit = judge(torch.from_numpy(data.numbers[known]))
-    target = torch.from_numpy((data.labels[known] == 1).astype(np.float32))
-    sharpness, bias = torch.ones(1, requires_grad=True), torch.zeros(1, requires_grad=True)
-    optimiser = torch.optim.LBFGS([sharpness, bias], max_iter=100)
-
-    def loss() -> torch.Tensor:
-        optimiser.zero_grad()
-        value = F.binary_cross_entropy_with_logits(logit * sharpness + bias, target)
-        value.backward()
-        return value
-
-    optimiser.step(loss)
-    judge.bias.copy_((judge.bias * sharpness + bias).detach())
-    judge.sharpness.mul_(sharpness.detach())
+        logit = judge(torch.from_numpy(data.numbers[known])).numpy()
+    sharpness, bias = platt(logit, data.labels[known] == 1)
+    judge.bias.mul_(sharpness).add_(bias)
+    judge.sharpness.mul_(sharpness)

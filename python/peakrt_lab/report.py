@@ -20,7 +20,7 @@ from peakrt.sources import open_source
 from peakrt_geometry import Detector, read_geom
 
 from .calibration import calibration_error
-from .compare import Agreement, PeakSets, compare, slab_peaks, truth_sets
+from .compare import Agreement, PeakSets, compare, near_any, slab_peaks, truth_sets
 from .dials import find_spots
 from .rivals import Rival
 from .truth import Truth
@@ -172,23 +172,9 @@ def _judge(
     decided = [(len(found[k]) >= gate) == (int((truth[k].snr >= LEAST_SNR).sum()) >= gate) for k in found]
     error = float("nan")
     if score is not None and len(score) and np.isfinite(score).all():
-        right = [_near_truth(found[k].ss, found[k].fs, truth[k].ss, truth[k].fs) for k in found]
+        right = [near_any(found[k], truth[k]) for k in found]
         error = calibration_error(score, np.concatenate(right))
     return Row(run, name, agreement, float(np.mean(decided)), error)
-
-
-def _near_truth(
-    ss: npt.NDArray[np.float64],
-    fs: npt.NDArray[np.float64],
-    true_ss: npt.NDArray[np.float64],
-    true_fs: npt.NDArray[np.float64],
-) -> npt.NDArray[np.bool_]:
-    from scipy.spatial import cKDTree
-
-    if len(true_ss) == 0 or len(ss) == 0:
-        return np.zeros(len(ss), bool)
-    distance, _ = cKDTree(np.c_[true_ss, true_fs]).query(np.c_[ss, fs])
-    return np.asarray(distance <= 3.0)
 
 
 HEAD = (

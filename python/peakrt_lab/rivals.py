@@ -42,7 +42,7 @@ def find_rivals(folders: Iterable[Path]) -> list[Rival]:
         if (folder / TREES).exists():
             trees = partial(predict, load(folder / TREES))
             here.append(Rival("boosted trees", NetworkConfig(), trees))
-        if (folder / "teacher.pt").exists():
+        if (folder / "teacher.json").exists():
             from .train_dense import dense_rivals
 
             for name, (engine, threshold) in dense_rivals(folder).items():
