@@ -13,15 +13,17 @@ import h5py
 import numpy as np
 import pytest
 
-from peakrt import PeakFinder
+from peakrt import PEAK, PeakFinder
 from peakrt.cli import main
 from peakrt.components import label, label_asics
 from peakrt.config import DenseConfig
+from peakrt.dense import PEAK_CLASS
 from peakrt.engine_onnx import OnnxEngine
 from peakrt.model import load_model
 from peakrt.propose import DENSE_CHANNELS, Proposer
 from peakrt.reader import SlabPeaks
 from peakrt_geometry import load_detector
+from peakrt_lab.calibration import calibration_error
 from peakrt_lab.cli import main as lab_main
 from peakrt_lab.compare import compare, slab_peaks
 from peakrt_lab.rivals import find_rivals
@@ -185,6 +187,50 @@ def test_dense_training_from_nothing(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "another configuration" in capsys.readouterr().err
     assert lab_main([*arguments[:-2], "-n", "70"]) == 1
     assert "multiples of 50" in capsys.readouterr().err
+
+
+def test_scores_of_the_dense_student_become_shares_of_true_peaks() -> None:
+    torch = pytest.importorskip("torch")
+    from peakrt_lab.dense import DenseStudent
+    from peakrt_lab.train_dense import calibrate
+
+    torch.manual_seed(0)
+    student = DenseStudent(8).eval()
+    with torch.no_grad():
+        student.head.weight.mul_(500)
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(1, 3, 800, 800)).astype(np.float32)
+
+    class HeldOut:
+        """Peaks eight pixels apart, true as often as a line over their first logits says."""
+
+        truth: dict[int, SlabPeaks] = {}  # noqa: RUF012
+
+        def find(self, engine: Any, thresholds: list[float]) -> dict[float, dict[int, np.ndarray]]:
+            peaks = np.zeros((100, 100), PEAK)
+            peaks["ss"], peaks["fs"] = 8 * np.indices(peaks.shape)
+            peaks["score"] = engine(inputs)[0, PEAK_CLASS, ::8, ::8]
+            return {thresholds[0]: {0: peaks.ravel()}}
+
+        def in_slab(self, found: dict[int, np.ndarray]) -> dict[int, SlabPeaks]:
+            return {k: SlabPeaks(*(p[n].astype(float) for n in ("ss", "fs", "score", "snr"))) for k, p in found.items()}
+
+    def engine(inputs: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return torch.softmax(student(torch.from_numpy(inputs)), 1).numpy()
+
+    held_out = HeldOut()
+    first = held_out.in_slab(held_out.find(engine, [0.0])[0.0])[0]
+    logit = np.log(first.intensity / (1 - first.intensity))
+    assert logit.std() > 0.5
+    true = rng.random(len(logit)) < 1 / (1 + np.exp(-1 - 0.4 * logit))
+    held_out.truth = {0: first.only(true)}
+    assert calibration_error(first.intensity, true) > 0.1
+    calibrate(student, held_out)  # type: ignore[arg-type]
+    after = held_out.find(engine, [0.0])[0.0][0]["score"]
+    assert calibration_error(after, true) < 0.03
+    shares = [true[(after > low) & (after <= low + 0.2)].mean() for low in (0.2, 0.4, 0.6)]
+    assert shares == sorted(shares)
 
 
 PROGRAM = """

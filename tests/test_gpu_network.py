@@ -52,16 +52,21 @@ def pair(
 
 
 def check_same(
-    found: np.ndarray, expected: np.ndarray, *, exact: bool = True, threshold: float = MODEL.threshold
+    found: np.ndarray,
+    expected: np.ndarray,
+    *,
+    exact: bool = True,
+    thresholds: tuple[float, ...] = MODEL.least_scores(None),
 ) -> None:
-    """The same peaks, but for scores at the threshold.
+    """The same peaks, but for scores at a threshold.
 
     exact : every number but the score to the last bit, as on the host; on a device, whose exponentials are others, a
     centroid to 0.02 px and an intensity to 1e-3.
     """
-    unsure = np.abs(expected["score"] - threshold) < SCORES_AGREE
-    sure = expected[~unsure]
-    near = found[np.abs(found["score"] - threshold) >= SCORES_AGREE]
+    sure, near = (
+        peaks[(np.abs(peaks["score"][:, None] - np.float32(thresholds)) >= SCORES_AGREE).all(1)]
+        for peaks in (expected, found)
+    )
     assert len(near) == len(sure)
     for name in PEAK.names:
         if name == "score":

@@ -255,6 +255,25 @@ def test_touching_peaks_share_no_pixel() -> None:
     assert peaks["max_fs"][0] < peaks["min_fs"][1]
 
 
+@pytest.mark.parametrize(("sure", "peaks"), [(0, 0), (9, 9), (10, 20), (20, 20)])
+def test_hits_have_a_lower_bar(sure: int, peaks: int) -> None:
+    proposer = Proposer(np.ones((1, 512, 512), bool))
+    proposer.propose(crowded_frame(20)[None], GAIN)
+    order = np.argsort(-proposer.describe()[:, FEATURES.index("sum3_poisson")])
+    scores = np.full(len(order), 0.1, np.float32)
+    scores[order[:20]] = 0.7
+    scores[order[:sure]] = 0.8
+    assert len(proposer.measure(scores, 0.8, 0.65)) == peaks
+    assert len(proposer.measure(scores, 0.8)) == sure
+
+
+def test_a_given_least_score_holds_everywhere() -> None:
+    model = load_model("default")
+    assert model.least_scores(None) == (model.threshold, model.threshold_in_hits)
+    assert model.least_scores(0.3) == (0.3, 0.3)
+    assert load_model("dense", "dense").least_scores(None)[0] == load_model("dense", "dense").least_scores(None)[1]
+
+
 def test_the_best_of_near_candidates_stands() -> None:
     frame = np.random.default_rng(5).poisson(2 + one_peak((20, 20), 1.5, 4000)).astype(np.float32)[None]
     proposer = Proposer(np.ones(frame.shape, bool))

@@ -224,7 +224,7 @@ def test_trained_judge_is_exported_calibrated_and_used(scenes, tmp_path: Path) -
     assert ((ask(trees, data.numbers)[known] > 0.5) == truth).mean() > 0.9
     calibrate(judge, data)
     assert calibration_error(predict(judge, data.numbers)[known], truth) < 0.03
-    write_model(tmp_path / "m.onnx", judge, threshold=0.6, provenance={"seed": 5})
+    write_model(tmp_path / "m.onnx", judge, threshold=0.6, threshold_in_hits=0.5, provenance={"seed": 5})
     model = load_model(str(tmp_path / "m.onnx"))
     assert model.threshold == 0.6
     assert model.provenance == {"seed": 5}

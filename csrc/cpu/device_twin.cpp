@@ -124,6 +124,8 @@ void network_twin(const char* kernel, const NetworkBatch& b, Dtype dtype, const 
       run(foreground, [&](int f, std::int64_t k) { dense_join_body(b, f, int(k)); });
     else if (name == "dense_top")
       run(foreground, [&](int f, std::int64_t k) { dense_top_body(b, data, f, int(k)); });
+    else if (name == "sure")
+      run(listed, [&](int f, std::int64_t k) { sure_body(b, f, int(k)); });
     else if (name == "suppress")
       run(listed, [&](int f, std::int64_t k) { suppress_body(b, f, int(k)); });
     else if (name == "measure")

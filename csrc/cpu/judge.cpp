@@ -75,8 +75,10 @@ void describe_frame(const ProposePlan& plan, const std::vector<Candidate>& list,
 }
 
 // Marks in keep the candidates that are the best within kSuppress pixels.
-void suppress(const std::vector<Candidate>& list, const float* scores, float min_score,
+void suppress(const std::vector<Candidate>& list, const float* scores, LeastScore least,
               std::vector<std::uint8_t>* keep) {
+  const auto sure = std::count_if(scores, scores + list.size(), [&](float score) { return score >= least.usual; });
+  const float min_score = least.of(int(sure));
   keep->assign(list.size(), 0);
   for (std::size_t i = 0; i < list.size(); ++i) (*keep)[i] = scores[i] >= min_score;
   each_near(list, int(kSuppress), [&](std::size_t i, std::size_t j) {
@@ -105,9 +107,9 @@ void describe(const ProposePlan& plan, Dtype dtype, const void* frame, const Pro
 }
 
 void measure_peaks(const ProposePlan& plan, float gain, Dtype dtype, const void* frame, const ProposeWorkspace& ws,
-                   const float* scores, float min_score, std::vector<Peak>* peaks) {
+                   const float* scores, LeastScore least, std::vector<Peak>* peaks) {
   std::vector<std::uint8_t> keep;
-  suppress(ws.candidates, scores, min_score, &keep);
+  suppress(ws.candidates, scores, least, &keep);
   std::vector<Candidate> accepted;
   std::vector<float> accepted_scores;
   for (std::size_t i = 0; i < keep.size(); ++i)

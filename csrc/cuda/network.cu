@@ -36,6 +36,7 @@ PEAKRT_KERNEL(frame, b.listed(f), frame_body(b, f, int(k)))
 PEAKRT_KERNEL(judge, b.listed(f), judge_body(b, f, int(k)))
 PEAKRT_KERNEL(learn, b.listed(f), learn_body(b, f, int(k)))
 PEAKRT_KERNEL(mark, b.listed(f), mark_body(b, f, int(k)))
+PEAKRT_KERNEL(sure, b.listed(f), sure_body(b, f, int(k)))
 PEAKRT_KERNEL(suppress, b.listed(f), suppress_body(b, f, int(k)))
 
 PEAKRT_KERNEL(dense_clear, 1, dense_clear_body(b, f))

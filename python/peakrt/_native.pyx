@@ -100,8 +100,10 @@ cdef extern from "peakrt/judge.hpp" namespace "peakrt" nogil:
     const int kFeatures
     void c_describe "peakrt::describe"(
         const ProposePlan&, Dtype, const void*, const ProposeWorkspace&, float*) except +
+    cdef struct LeastScore:
+        float usual, in_hits
     void c_measure_peaks "peakrt::measure_peaks"(
-        const ProposePlan&, float, Dtype, const void*, const ProposeWorkspace&, const float*, float,
+        const ProposePlan&, float, Dtype, const void*, const ProposeWorkspace&, const float*, LeastScore,
         vector[Peak]*) except +
 
 cdef extern from *:
@@ -364,14 +366,15 @@ cdef class Proposer:
             c_measure_bins(dereference(self.plan.plan), gain, kind, data, dereference(self.workspace))
             c_dense_inputs(dereference(self.plan.plan), kind, data, dereference(self.workspace), &out[0, 0, 0, 0])
 
-    def measure(self, frame, float gain, const float[::1] scores, float min_score, dtype):
+    def measure(self, frame, float gain, const float[::1] scores, float usual, float in_hits, dtype):
         cdef vector[Peak] peaks
+        cdef LeastScore least = LeastScore(usual, in_hits)
         cdef const void* data = _address(frame)
         cdef Dtype kind = _dtype(frame)
         cdef const float* score = &scores[0] if scores.shape[0] else NULL
         with nogil:
             c_measure_peaks(dereference(self.plan.plan), gain, kind, data, dereference(self.workspace), score,
-                            min_score, &peaks)
+                            least, &peaks)
         return _to_array(peaks, dtype)
 
     def tables(self):

@@ -40,7 +40,7 @@ class DenseFinder:
         rows = whole_panels(good.shape) if asics is None else asics
         self._good, self._asics, self._asic_of = good, rows, asic_numbers(good.shape, rows)
         self._proposer = Proposer(good, radius, asics=rows)
-        self._engine, self._threshold = engine, model.threshold if config.min_score is None else config.min_score
+        self._engine, self._threshold = engine, model.least_scores(config.min_score)[0]
         self._gains = GainKeeper(good, rows, lore)
 
     def clone(self) -> DenseFinder:

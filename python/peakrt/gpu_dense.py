@@ -100,7 +100,7 @@ class CudaDenseFinder(GpuProposer):
         pixels = ((batch, foreground), np.int32)
         super().__init__(
             cupy, good, rows, lore=lore, cpu=cpu, host_plan=cpu.plan_arrays(), dtype=dtype, batch=batch, slots=slots, capacity=capacity,
-            peak_capacity=peak_capacity, min_score=model.threshold if config.min_score is None else config.min_score,
+            peak_capacity=peak_capacity, least_scores=model.least_scores(config.min_score),
             arrays={"asic_of": asic_numbers(good.shape, rows)}, numbers={
                 "even_ss": even_ss, "even_fs": even_fs, "dense_half": half, "foreground_capacity": foreground,
             }, scratch={

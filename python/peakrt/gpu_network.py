@@ -33,7 +33,7 @@ JUDGE_ARRAYS = ("mean_of", "scale_of", "weight1", "bias1", "weight2", "bias2", "
 _SCRATCH = (
     "gain", "values", "low", "high", "count", "sum", "squares", "mean", "inverse", "photons", "noise_values",
     "noise_sums", "noise", "tile_sum", "tile_mean", "candidates", "n_candidates", "n_clear", "numbers", "scores", "clear", "crowd",
-    "sharpness_of", "second_of", "sorted_sharp", "sorted_sec", "kept", "times_alone", "bad", "near_bad",
+    "sharpness_of", "second_of", "sorted_sharp", "sorted_sec", "kept", "n_sure", "times_alone", "bad", "near_bad",
 )  # fmt: skip
 _DENSE = ("asic_of", "dense_inputs", "probabilities", "foreground", "n_foreground", "sorted_pixels", "parent")
 
@@ -49,7 +49,7 @@ NETWORK_BATCH = np.dtype(
         ("n_hidden1", np.int32), ("n_hidden2", np.int32), *((name, POINTER) for name in JUDGE_ARRAYS),
         *((name, POINTER) for name in _SCRATCH), ("frames_seen", np.int32), ("learn", np.int32),
         *((name, POINTER) for name in ("peaks", "peak_frame", "peak_place", "n_peaks")),
-        ("capacity", np.int32), ("peak_capacity", np.int32), ("min_score", np.float32),
+        ("capacity", np.int32), ("peak_capacity", np.int32), ("min_score", np.float32, 2),
         *((name, np.int32) for name in ("even_ss", "even_fs", "n_asics", "dense_half", "foreground_capacity")),
         *((name, POINTER) for name in _DENSE),
     ],
@@ -141,7 +141,7 @@ class GpuProposer(GpuFinder):
         lore: DetectorLore,
         cpu: ProposerOnCpu,
         host_plan: dict[str, Any],
-        min_score: float,
+        least_scores: tuple[float, float],
         arrays: dict[str, npt.NDArray[Any]],
         scratch: dict[str, tuple[tuple[int, ...], npt.DTypeLike]],
         numbers: dict[str, Any],
@@ -159,14 +159,14 @@ class GpuProposer(GpuFinder):
             "shape": good.shape, "n_bins": plan["n_bins"], "n_bins_padded": groups * _D["lanes"], "n_groups": groups,
             "n_windows": len(plan["windows"]), "n_tiles": len(plan["tiles"]), "n_sweeps": len(plan["sweeps"]),
             "radial": plan["radial"], "megapixels": plan["megapixels"], "n_order": len(plan["order"]),
-            "n_asics": len(rows), "capacity": capacity, "min_score": min_score, **numbers,
+            "n_asics": len(rows), "capacity": capacity, "min_score": least_scores, **numbers,
         }  # fmt: skip
         per_bin, listed = ((batch, groups * _D["lanes"] + 1), np.float32), (batch, capacity)
         of_bins = ("low", "high", "count", "sum", "squares", "mean", "inverse", "photons")
         shared = {
             **{name: per_bin for name in of_bins}, "clear": (per_bin[0], np.int32), "crowd": ((batch, 3), np.int32),
             "gain": ((batch,), np.float32), "values": ((batch, len(plan["order"])), np.float32),
-            "noise": ((batch, 2 * _D["noise_bytes"]), np.uint8), "n_candidates": ((batch,), np.int32), "n_clear": ((batch,), np.int32),
+            "noise": ((batch, 2 * _D["noise_bytes"]), np.uint8), "n_candidates": ((batch,), np.int32), "n_clear": ((batch,), np.int32), "n_sure": ((batch,), np.int32),
             "candidates": ((batch, capacity * CANDIDATE.itemsize), np.uint8), "scores": (listed, np.float32),
             "kept": (listed, np.uint8),
         }  # fmt: skip
@@ -249,7 +249,7 @@ class CudaNetworkFinder(GpuProposer):
         rows: tuple[tuple[int, ...], npt.DTypeLike] = ((batch, capacity), np.float32)
         super().__init__(
             cupy, good, asics, lore=lore, cpu=cpu, host_plan=plan, dtype=dtype, batch=batch, slots=slots, capacity=capacity,
-            peak_capacity=peak_capacity, min_score=model.threshold if config.min_score is None else config.min_score,
+            peak_capacity=peak_capacity, least_scores=model.least_scores(config.min_score),
             arrays=judge, numbers={
                 "n_hidden1": len(judge["bias1"]), "n_hidden2": len(judge["bias2"]), "learn": self._learns,
             }, scratch={
@@ -306,6 +306,9 @@ class CudaNetworkFinder(GpuProposer):
         learn = [self._per_candidate("learn"), self._per_candidate("mark")]
         stages.append(Stage(learn, fixed=False, before=self._wait_for_turn))
         return [*stages, Stage(self._measurement(), before=self._end_turn)]
+
+    def _measurement(self) -> list[Any]:
+        return [self._per_candidate("sure"), *super()._measurement()]
 
     def _judge_by_engine(self, slot: Slot) -> None:
         addresses = slot.addresses()

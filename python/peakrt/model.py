@@ -29,6 +29,7 @@ class Model:
     kind : judge (of candidates) or dense (of pixels); precision : fp32, fp16 or int8 (Q/DQ)
     layers : of a dense network, kernel, stride, dilation and padding of each convolution
     content : the .onnx; threshold : least score of a peak; provenance : how it was trained and how well it does
+    threshold_in_hits : of a judge, least score of a peak in a frame where ten reach threshold
     """
 
     name: str
@@ -38,6 +39,12 @@ class Model:
     kind: str = "judge"
     precision: str = "fp32"
     layers: tuple[tuple[int, int, int, int], ...] = ()
+    threshold_in_hits: float | None = None
+
+    def least_scores(self, given: float | None) -> tuple[float, float]:
+        """Least score of a peak, and that in hits; a number that the user gives is both."""
+        usual = self.threshold if given is None else given
+        return usual, usual if given is not None or self.threshold_in_hits is None else self.threshold_in_hits
 
     @property
     def digest(self) -> str:
@@ -173,4 +180,5 @@ def check_model(name: str, content: bytes, metadata: dict[str, str], kind: str |
         )
     threshold, precision = float(entry["threshold"]), str(entry.get("precision", "fp32"))
     layers = tuple((int(k), int(s), int(d), int(p)) for k, s, d, p in entry.get("layers", ()))
-    return Model(name, content, threshold, entry["provenance"], kind, precision, layers)
+    in_hits = None if entry.get("threshold_in_hits") is None else float(entry["threshold_in_hits"])
+    return Model(name, content, threshold, entry["provenance"], kind, precision, layers, in_hits)

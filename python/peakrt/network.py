@@ -62,7 +62,7 @@ class NetworkFinder:
         rows = whole_panels(good.shape) if asics is None else asics
         self._proposer, self._gains = Proposer(good, radius, asics=rows), GainKeeper(good, rows, lore)
         self._config, self._engine, self._lore = config, engine, lore
-        self._threshold = model.threshold if config.min_score is None else config.min_score
+        self._least = model.least_scores(config.min_score)
 
     def clone(self) -> NetworkFinder:
         """A finder that shares plan, engine and lore but may run in another thread."""
@@ -81,7 +81,7 @@ class NetworkFinder:
             bad = self._lore.bad_pixels(frame.shape)
             bad.learn(candidates, numbers)
             scores = np.where(bad.suspects(candidates), np.float32(0), scores)
-        return self._proposer.measure(scores, self._threshold)
+        return self._proposer.measure(scores, *self._least)
 
     def plan_arrays(self) -> dict[str, Any]:
         """What a device needs of the proposer's plan."""

@@ -121,12 +121,14 @@ class Proposer:
         """What a judge sees: the FEATURES of each candidate, (n, len(FEATURES))."""
         return self._native.describe(self._frame)
 
-    def measure(self, scores: npt.NDArray[np.float32], min_score: float) -> PeakArray:
+    def measure(self, scores: npt.NDArray[np.float32], min_score: float, in_hits: float | None = None) -> PeakArray:
         """Peaks of the candidates that score at least min_score and best within 3 pixels: a PEAK array.
 
+        in_hits : what does in a frame where ten candidates reach min_score; by default min_score too
         Gaussian-windowed centroids: Bertin & Arnouts, A&AS 117 (1996) 393.
         """
-        return self._native.measure(self._frame, self._gain, np.ascontiguousarray(scores, np.float32), min_score, PEAK)
+        scores, in_hits = np.ascontiguousarray(scores, np.float32), min_score if in_hits is None else in_hits
+        return self._native.measure(self._frame, self._gain, scores, min_score, in_hits, PEAK)
 
 
 def _tiles(shape: tuple[int, ...], asics: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:

@@ -170,7 +170,8 @@ def adapt(
     if after < before or simulated_after < simulated_before - _FORGIVEN:
         raise ValueError("; ".join([*outcome.lines(), "it got worse: the model is not written"]))
     provenance: dict[str, Any] = {**model.provenance, "adapted": {"from": model.digest, **vars(outcome)}}
-    write_model(out, judge, threshold=model.threshold, provenance=provenance)
+    in_hits = model.threshold_in_hits
+    write_model(out, judge, threshold=model.threshold, threshold_in_hits=in_hits, provenance=provenance)
     return outcome
 
 

@@ -17,14 +17,20 @@ def calibration_error(score: npt.NDArray[np.float32], truth: npt.NDArray[np.bool
 
 
 def platt(logit: npt.NDArray[np.float32], truth: npt.NDArray[np.bool_]) -> tuple[float, float]:
-    """Sharpness and bias with which sigmoid(sharpness * logit + bias) is the share of true ones (Platt 1999)."""
+    """Sharpness and bias with which sigmoid(sharpness * logit + bias) is the share of true ones.
+
+    With the targets of Platt (Advances in Large Margin Classifiers, 1999, 61), which hold where all are of one kind.
+    """
     from scipy.optimize import minimize
 
-    x, y = logit.astype(np.float64), truth.astype(np.float64)
+    if len(truth) == 0:
+        return 1.0, 0.0
+    x, n_true = logit.astype(np.float64), int(truth.sum())
+    y = np.where(truth, (n_true + 1) / (n_true + 2), 1 / (len(truth) - n_true + 2))
 
     def loss(line: npt.NDArray[np.float64]) -> float:
         z = line[0] * x + line[1]
         return float((np.logaddexp(0.0, z) - y * z).mean())
 
-    sharpness, bias = minimize(loss, [1.0, 0.0]).x
+    sharpness, bias = minimize(loss, [1.0, 0.0], bounds=[(0.01, None), (None, None)]).x
     return float(sharpness), float(bias)

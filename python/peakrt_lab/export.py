@@ -72,12 +72,18 @@ def build_onnx(judge: Judge) -> Any:
     return model
 
 
-def write_model(path: Path, judge: Judge, *, threshold: float, provenance: dict[str, Any]) -> None:
+def write_model(
+    path: Path, judge: Judge, *, threshold: float, threshold_in_hits: float | None, provenance: dict[str, Any]
+) -> None:
     """Write a judge's model file; it gets its name once it is whole and can be loaded.
 
-    threshold : least score of a peak; provenance : commit, configuration, seeds, data recipe and scores
+    threshold, threshold_in_hits : of ``peakrt.model.Model``
+    provenance : commit, configuration, seeds, data recipe and scores
     """
-    entry = {"classes": ["not a peak", "peak"], "threshold": threshold, "provenance": provenance}
+    entry = {
+        "classes": ["not a peak", "peak"], "threshold": threshold, "threshold_in_hits": threshold_in_hits,
+        "provenance": provenance,
+    }  # fmt: skip
     _save(path, build_onnx(judge), "judge", entry)
 
 
@@ -90,7 +96,7 @@ def write_quantised(path: Path, numbers: npt.NDArray[np.float32]) -> Path:
 
     plain = onnx.load(path)
     entry = json.loads(next(item.value for item in plain.metadata_props if item.key == "peakrt"))
-    kept = {name: entry[name] for name in ("classes", "threshold", "provenance")}
+    kept = {name: entry[name] for name in ("classes", "threshold", "threshold_in_hits", "provenance")}
     out = path.with_name(f"{path.stem}-int8.onnx")
     _save(out, quantise(plain, numbers), "judge", kept, "int8")
     return out

@@ -26,6 +26,14 @@ constexpr float kLeastSnr = 1.5f;                   // of photons over their own
 constexpr float kSigmaFloor = 0.1f;                 // photons: a darker bin is not trusted to be that quiet
 constexpr int kMostCandidates = 8192;               // the most significant are kept
 constexpr float kSuppress = 3.0f;                   // pixels: of candidates nearer than this the best is a peak
+constexpr int kSure = 10;                           // candidates that tell a hit from a blank
+
+// The least score of a peak. Where kSure candidates reach the usual one the frame is no blank, and a lower one does:
+// on simulated runs all blanks but one have at most four such candidates.
+struct LeastScore {
+  float usual, in_hits;
+  PEAKRT_HD float of(int sure) const { return sure >= kSure ? in_hits : usual; }
+};
 
 struct Candidate {
   std::int32_t asic, panel, ss, fs;  // ss, fs of the panel

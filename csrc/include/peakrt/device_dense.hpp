@@ -62,7 +62,7 @@ PEAKRT_HD inline void dense_clear_body(const NetworkBatch& batch, int frame) { b
 
 // 2. Lists the good pixels that are likely a peak's: thread (frame, pixel).
 PEAKRT_HD inline void dense_list_body(const NetworkBatch& batch, int frame, std::int64_t pixel) {
-  if (!(peak_probability(batch, frame, pixel) >= batch.min_score)) return;
+  if (!(peak_probability(batch, frame, pixel) >= batch.min_score.usual)) return;
   if (batch.bin[pixel] >= batch.n_bins || batch.asic_of[pixel] >= batch.n_asics) return;
   const int k = next(batch.n_foreground + frame);
   if (k < batch.foreground_capacity) batch.foreground[frame * std::int64_t(batch.foreground_capacity) + k] = int(pixel);

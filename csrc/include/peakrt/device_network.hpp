@@ -53,6 +53,7 @@ struct NetworkBatch {
   std::int32_t* crowd;                                          // (frame, 3): strong candidates, sharp and spiky peaks
   float *sharpness_of, *second_of, *sorted_sharp, *sorted_sec;  // (frame, capacity), of the sharp peaks
   std::uint8_t* kept;                                           // (frame, capacity)
+  std::int32_t* n_sure;                                         // (frame) candidates that reach the usual least score
   std::int32_t* times_alone;                                    // (pixels) the map of bad pixels that is learned
   std::uint8_t *bad, *near_bad;                                 // (pixels)
   std::int32_t frames_seen, learn;
@@ -61,7 +62,7 @@ struct NetworkBatch {
   std::int64_t* peak_place;  // (peak_capacity), ASIC and pixel: sorts the peaks of a frame
   std::int32_t* n_peaks;     // (1)
   std::int32_t capacity, peak_capacity;
-  float min_score;
+  LeastScore min_score;
   // Of the dense network alone: panels made even, its input and output, and the pixels that are likely a peak's.
   std::int32_t even_ss, even_fs, n_asics, dense_half, foreground_capacity;
   const std::uint16_t* asic_of;  // (pixels), n_asics where no ASIC is
@@ -94,7 +95,7 @@ PEAKRT_HD inline void clear_body(const NetworkBatch& batch, int frame, int i) {
   batch.clear[batch.bins(frame) + i] = 0;
   if (i < 3) batch.crowd[3 * frame + i] = 0;
   if (i < 2) batch.noise[2 * frame + i] = Noise{};
-  if (i == 0) batch.n_candidates[frame] = 0;
+  if (i == 0) batch.n_candidates[frame] = batch.n_sure[frame] = 0;
   if (i == 0 && !batch.again) batch.n_clear[frame] = 0;
   if (i == 0 && frame == 0) *batch.n_peaks = 0;
 }
@@ -421,12 +422,17 @@ PEAKRT_HD inline float final_score(const NetworkBatch& batch, int frame, int k) 
   return batch.learn && batch.near_bad[batch.pixel(batch.candidates[row])] ? 0.f : batch.scores[row];
 }
 
-// 17. Keeps a candidate that is the best within kSuppress pixels: thread (frame, candidate).
+// 17. Counts what tells a hit from a blank: thread (frame, candidate).
+PEAKRT_HD inline void sure_body(const NetworkBatch& batch, int frame, int k) {
+  if (final_score(batch, frame, k) >= batch.min_score.usual) next(batch.n_sure + frame);
+}
+
+// 18. Keeps a candidate that is the best within kSuppress pixels: thread (frame, candidate).
 PEAKRT_HD inline void suppress_body(const NetworkBatch& batch, int frame, int k) {
   const std::int64_t row = batch.row(frame, k);
   const Candidate c = batch.candidates[row];
   const float score = final_score(batch, frame, k);
-  bool keep = score >= batch.min_score;
+  bool keep = score >= batch.min_score.of(batch.n_sure[frame]);
   for (int j = 0; keep && j < batch.listed(frame); ++j) {
     const Candidate o = batch.candidates[batch.row(frame, j)];
     if (j == k || o.asic != c.asic) continue;
@@ -435,7 +441,7 @@ PEAKRT_HD inline void suppress_body(const NetworkBatch& batch, int frame, int k)
   batch.kept[row] = keep;
 }
 
-// 18. Measures a kept candidate: thread (frame, candidate).
+// 19. Measures a kept candidate: thread (frame, candidate).
 template <class T>
 PEAKRT_HD void measure_body(const NetworkBatch& batch, const T* frames, int frame, int k) {
   const std::int64_t row = batch.row(frame, k);

@@ -11,9 +11,9 @@ namespace peakrt {
 void describe(const ProposePlan& plan, Dtype dtype, const void* frame, const ProposeWorkspace& workspace,
               float* numbers);
 
-// Peaks of the candidates whose score is at least min_score and the highest within kSuppress pixels, in the
+// Peaks of the candidates whose score is at least the least and the highest within kSuppress pixels, in the
 // candidates' order. gain: ADU a photon.
 void measure_peaks(const ProposePlan& plan, float gain, Dtype dtype, const void* frame,
-                   const ProposeWorkspace& workspace, const float* scores, float min_score, std::vector<Peak>* peaks);
+                   const ProposeWorkspace& workspace, const float* scores, LeastScore least, std::vector<Peak>* peaks);
 
 }  // namespace peakrt
