@@ -33,7 +33,7 @@ LEGEND = (
     "True peaks have an SNR of at least 4 (photons over their own noise and that of the background under them); fainter "
     "ones need not be found and do not count as false. Columns: F1, precision, recall; recall by SNR; false peaks a blank "
     "frame; share of frames rightly called hit or miss at 15 peaks; rms offset of positions in pixels; expected "
-    "calibration error of the scores of found peaks. The small tables are of the network at other thresholds. "
+    "calibration error of the scores of found peaks. The small tables are of the network with one threshold for all frames. "
     "peakfinder8 was tuned on a third of each run, knowing its truth, and all were judged on the rest."
 )
 SNR_CLASSES = ((4.0, 5.0), (5.0, 7.0), (7.0, 10.0), (10.0, 15.0), (15.0, np.inf))
