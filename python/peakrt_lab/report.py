@@ -282,7 +282,8 @@ def _plot(group: list[Row]) -> str:
             for name in ("precision", "recall", "f1"):
                 values = [getattr(agreement, name) for agreement in row.by_threshold.values()]
                 beside.plot(list(row.by_threshold), values, "-o", label=f"{row.finder}: {name}", markersize=3)
-            beside.axvline(load_model("default").threshold, color="0.6", lw=1)
+            for least in load_model("default").least_scores(None):
+                beside.axvline(least, color="0.6", lw=1)
             beside.set(xlabel="score at least", ylim=(0, 1.02))
             beside.legend(fontsize=7)
     buffer = io.StringIO()
