@@ -63,8 +63,7 @@ SoundFile::SoundFile(int descriptor) : descriptor_(descriptor) {
   const bool whole = size_ >= kSuperblock && std::memcmp(superblock_, "\x89HDF\r\n\x1a\n", 8) == 0;
   if (!whole || superblock_[8] != 3 || superblock_[9] != 8)
     throw std::invalid_argument("not an HDF5 file with a superblock of version 3");
-  end_ = end_of_file(superblock_);
-  if (superblock_[kFlags] != 0) put_superblock(end_);
+  put_superblock(end_of_file(superblock_));
 }
 
 void SoundFile::read(std::int64_t at, std::uint8_t* data, std::int64_t n) const {

@@ -124,11 +124,11 @@ class CxiWriter:
         started = self.path.with_name(self.path.name + ".started")
         try:
             started.write_bytes(image)
+            self._start_single_writer(started)
             os.rename(started, self.unfinished)
         except OSError as error:
             started.unlink(missing_ok=True)
             raise OSError(error.errno, error.strerror, str(self.unfinished)) from error
-        self._start_single_writer()
 
     def _lay_out(self, file: h5py.File, event: Event, good: npt.NDArray[np.bool_]) -> None:
         """Make every group and dataset: in single-writer mode none can be added."""
@@ -186,15 +186,15 @@ class CxiWriter:
             columns //= 2
         return rows, columns
 
-    def _start_single_writer(self) -> None:
-        """Open the unfinished file for writing without keeping readers out."""
-        self._descriptor = os.open(self.unfinished, os.O_RDWR)
+    def _start_single_writer(self, path: Path) -> None:
+        """Open a file for writing without keeping readers out."""
+        self._descriptor = os.open(path, os.O_RDWR)
         try:
             self._disk = SoundFile(self._descriptor)
             self._file = h5py.File(self._disk, "r+", libver="latest")
         except (OSError, ValueError) as error:
             os.close(self._descriptor)
-            raise ValueError(f"{self.unfinished} cannot be gone on with, remove it: {error}") from error
+            raise ValueError(f"{path} cannot be gone on with, remove it: {error}") from error
         config = self._file.id.get_mdc_config()
         config.evictions_enabled = False  # metadata reach the disk at flushes only
         config.incr_mode = config.decr_mode = config.flash_incr_mode = 0
@@ -202,7 +202,7 @@ class CxiWriter:
         self._file.swmr_mode = True
 
     def _reopen(self) -> None:
-        self._start_single_writer()
+        self._start_single_writer(self.unfinished)
         assert self._file is not None
         if PROVENANCE not in self._file or self._file[PROVENANCE].attrs["run"] != self._provenance:
             self._let_go()
@@ -263,10 +263,11 @@ class CxiWriter:
         if DATA in self._file:
             data = self._at(DATA)
             data.resize(end, axis=0)
-            whole = data.chunks[1:] == data.shape[1:] and data.compression is None
+            # Not data.compression, which some versions of h5py know for their own filters only
+            plain = data.id.get_create_plist().get_nfilters() == 0
             for row, (event, _, _, _) in enumerate(rows, first):
                 frame = np.ascontiguousarray(event.frame.reshape(data.shape[1:]), data.dtype)
-                if whole:  # straight to disk, past HDF5's chunk cache
+                if plain and data.chunks[1:] == data.shape[1:]:  # straight to disk, past HDF5's chunk cache
                     data.id.write_direct_chunk((row, 0, 0), frame)
                 else:
                     data[row] = frame
