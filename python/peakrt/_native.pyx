@@ -514,7 +514,8 @@ def to_half(float value):
 cdef class SoundFile:
     """An HDF5 file that any reader opens after every single write, as h5py takes a file object.
 
-    No signal is handled while HDF5 calls in here: an interrupt does not tear a write.
+    No signal is handled while HDF5 calls in here, so that an interrupt does not tear a write; and the interpreter's lock
+    stays held, so that no other thread comes upon an HDF5 half way through a call.
     """
     cdef SoundFileBytes* _bytes
     cdef int64_t _at
@@ -544,16 +545,14 @@ cdef class SoundFile:
     def readinto(self, uint8_t[::1] data):
         cdef int64_t n = data.shape[0]
         if n:
-            with nogil:
-                self._bytes.read(self._at, &data[0], n)
+            self._bytes.read(self._at, &data[0], n)
         self._at += n
         return n
 
     def write(self, const uint8_t[::1] data):
         cdef int64_t n = data.shape[0]
         if n:
-            with nogil:
-                self._bytes.write(self._at, &data[0], n)
+            self._bytes.write(self._at, &data[0], n)
         self._at += n
         return n
 

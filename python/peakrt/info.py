@@ -61,7 +61,9 @@ def _dataset_lines(path: str) -> Iterator[str]:
 
     def visit(name: str, item: object) -> None:
         if isinstance(item, h5py.Dataset) and item.ndim >= 2:
-            found.append(f"  /{name}: {item.dtype}, shape {item.shape}, {_filters(item)}")
+            found.append(
+                f"  /{name}: {item.dtype}, shape {item.shape}, {', '.join(item.filter_names) or 'not compressed'}"
+            )
 
     with h5py.File(path, "r") as file:
         file.visititems(visit)
@@ -79,10 +81,3 @@ def _peak_lines(path: str) -> Iterator[str]:
             yield f"  peaks an event: median {np.median(counts):g}, most {counts.max()}"
         if PROGRESS in file:
             yield f"  written by PeakRT after {int(file[PROGRESS][()])} events: {file[PROVENANCE].attrs['run']}"
-
-
-def _filters(item: h5py.Dataset) -> str:
-    """Names of a dataset's filters; h5py's own ``compression`` does not know every one."""
-    filters = item.id.get_create_plist()
-    names = [filters.get_filter(k)[3].decode().split(";")[0] for k in range(filters.get_nfilters())]
-    return ", ".join(names) or "not compressed"

@@ -263,8 +263,7 @@ class CxiWriter:
         if DATA in self._file:
             data = self._at(DATA)
             data.resize(end, axis=0)
-            # Not data.compression, which some versions of h5py know for their own filters only
-            plain = data.id.get_create_plist().get_nfilters() == 0
+            plain = not data.filter_ids
             for row, (event, _, _, _) in enumerate(rows, first):
                 frame = np.ascontiguousarray(event.frame.reshape(data.shape[1:]), data.dtype)
                 if plain and data.chunks[1:] == data.shape[1:]:  # straight to disk, past HDF5's chunk cache

@@ -14,7 +14,7 @@ namespace peakrt {
 class SoundFile {
  public:
   // Takes a descriptor that may read and write, and clears a mark that an earlier writer left. (HDF5 1.14 clears it in
-  // the image of a file in memory, and forgets the checksum.)
+  // the image of a file in memory and forgets the checksum.)
   // Throws std::invalid_argument unless it holds an HDF5 file with such a superblock.
   explicit SoundFile(int descriptor);
   // Fills data with n bytes from at on; zeros beyond the end.
