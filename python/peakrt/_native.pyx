@@ -538,7 +538,8 @@ cdef class SoundFile:
         return self._at
 
     def read(self, int64_t n=-1):
-        data = bytearray(max(0, min(n, self._bytes.size() - self._at) if n >= 0 else self._bytes.size() - self._at))
+        rest = max(0, self._bytes.size() - self._at)
+        data = bytearray(rest if n < 0 else min(n, rest))
         self.readinto(data)
         return bytes(data)
 

@@ -126,9 +126,11 @@ class CxiWriter:
             started.write_bytes(image)
             self._start_single_writer(started)
             os.rename(started, self.unfinished)
-        except OSError as error:
+        except BaseException as error:
             started.unlink(missing_ok=True)
-            raise OSError(error.errno, error.strerror, str(self.unfinished)) from error
+            if isinstance(error, OSError) and error.errno is not None:  # write_bytes names no file
+                error.filename = str(self.unfinished)
+            raise
 
     def _lay_out(self, file: h5py.File, event: Event, good: npt.NDArray[np.bool_]) -> None:
         """Make every group and dataset: in single-writer mode none can be added."""
@@ -192,9 +194,9 @@ class CxiWriter:
         try:
             self._disk = SoundFile(self._descriptor)
             self._file = h5py.File(self._disk, "r+", libver="latest")
-        except (OSError, ValueError) as error:
+        except BaseException:
             os.close(self._descriptor)
-            raise ValueError(f"{path} cannot be gone on with, remove it: {error}") from error
+            raise
         config = self._file.id.get_mdc_config()
         config.evictions_enabled = False  # metadata reach the disk at flushes only
         config.incr_mode = config.decr_mode = config.flash_incr_mode = 0
@@ -202,7 +204,10 @@ class CxiWriter:
         self._file.swmr_mode = True
 
     def _reopen(self) -> None:
-        self._start_single_writer(self.unfinished)
+        try:
+            self._start_single_writer(self.unfinished)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{self.unfinished} cannot be gone on with, remove it: {error}") from error
         assert self._file is not None
         if PROVENANCE not in self._file or self._file[PROVENANCE].attrs["run"] != self._provenance:
             self._let_go()
@@ -263,10 +268,10 @@ class CxiWriter:
         if DATA in self._file:
             data = self._at(DATA)
             data.resize(end, axis=0)
-            plain = not data.filter_ids
+            whole = data.chunks[1:] == data.shape[1:] and not data.filter_ids
             for row, (event, _, _, _) in enumerate(rows, first):
                 frame = np.ascontiguousarray(event.frame.reshape(data.shape[1:]), data.dtype)
-                if plain and data.chunks[1:] == data.shape[1:]:  # straight to disk, past HDF5's chunk cache
+                if whole:  # straight to disk, past HDF5's chunk cache
                     data.id.write_direct_chunk((row, 0, 0), frame)
                 else:
                     data[row] = frame

@@ -21,7 +21,7 @@ from peakrt.config import DenseConfig
 from peakrt.dense import PEAK_CLASS, DenseFinder
 from peakrt.model import Model
 from peakrt.network import DetectorLore, Engine
-from peakrt.peaks import PeakArray
+from peakrt.peaks import PeakArray, slab_ss
 from peakrt.reader import SlabPeaks
 
 from . import recipe
@@ -144,9 +144,9 @@ class HeldOut:
 
 
 def _true_peaks(scene: recipe.TrainingScene) -> SlabPeaks:
-    peaks, n_ss = scene.event.peaks, float(scene.event.frame.shape[1])
+    peaks = scene.event.peaks
     rest = (peaks[name].astype(float) for name in ("fs", "photons", "snr"))
-    return SlabPeaks(peaks["ss"] + peaks["panel"] * n_ss, *rest)
+    return SlabPeaks(slab_ss(peaks, scene.event.frame.shape[1]), *rest)
 
 
 def calibrate(student: DenseStudent, held_out: HeldOut) -> None:
@@ -154,8 +154,8 @@ def calibrate(student: DenseStudent, held_out: HeldOut) -> None:
 
     The logits are scaled, and a bias is added to the peak's: where one other class counts, that is Platt's line.
     """
+    least = min(THRESHOLDS)
     for _ in range(2):  # where both count, the second round takes what the first left
-        least = min(THRESHOLDS)
         found = held_out.find(partial(_shares, student), [least])[least]
         sets = held_out.in_slab(found)
         right = np.concatenate([near_any(sets[k], held_out.truth[k]) for k in found])
