@@ -5,6 +5,7 @@ neither bad regions nor ``dimN`` layouts. Both are used by the tests as second o
 """
 
 from .catalogue import detector_names, load_detector
+from .checks import check_camera_length_m, check_photon_energy_eV
 from .crystfel import read_geom, write_geom
 from .panels import BadRegion, Detector, HeaderValue, MaskSource, Panel
 from .psana import parse_psana_geometry, read_psana_geometry
@@ -15,6 +16,8 @@ __all__ = [
     "HeaderValue",
     "MaskSource",
     "Panel",
+    "check_camera_length_m",
+    "check_photon_energy_eV",
     "detector_names",
     "load_detector",
     "parse_psana_geometry",

@@ -9,6 +9,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from . import checks
+
 Vector = tuple[float, float, float]
 FloatMap = npt.NDArray[np.float32]
 
@@ -60,8 +62,12 @@ class Panel:
     dims: tuple[str | int, ...] = ("ss", "fs")
     data: str | None = None
     masks: tuple[MaskSource, ...] = ()
-    camera_length: float | HeaderValue | None = None
     settings: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def no_index(self) -> bool:
+        """Whether the geometry switches the panel off."""
+        return checks.switch(self.settings.get("no_index", "0"))
 
     @property
     def pixel_size_m(self) -> float:
@@ -126,6 +132,8 @@ class Detector:
         names = [panel.name for panel in self.panels]
         if len(set(names)) != len(names):
             raise ValueError(f"geometry {self.name!r} has two panels of one name")
+        if np.prod(self.shape, dtype=float) > checks.MAX_PIXELS:
+            raise ValueError(f"geometry {self.name!r}: a frame of {self.shape} pixels is larger than any detector's")
 
     @cached_property
     def planes(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
@@ -197,8 +205,8 @@ class Detector:
             good &= ~self._in_region(region)
         for panel, (plane, min_ss, end_ss, min_fs, end_fs) in zip(self.panels, self.asics, strict=True):
             tile = good[plane, min_ss:end_ss, min_fs:end_fs]
-            edge = int(panel.settings.get("mask_edge_pixels", "0"))
-            if panel.settings.get("no_index", "0") not in ("0", "false"):
+            edge = checks.pixel(panel.settings.get("mask_edge_pixels", "0"))
+            if panel.no_index:
                 tile[:] = False
             if edge:
                 inner = tile[edge:-edge, edge:-edge].copy()
@@ -245,6 +253,16 @@ class Detector:
             return float(value)
         where = f"is in the data file at {value.path}" if isinstance(value, HeaderValue) else "is not given"
         raise ValueError(f"{name.replace('_', ' ')} {where}: pass a number")
+
+    def with_camera_length(self, length_m: float) -> Detector:
+        """The same detector at another camera length, metres. Raises ValueError where it cannot be one."""
+        offset_m = self.panels[0].corner_m[2]  # in files whose clen is an encoder's reading it is most of the distance
+        checks.check_camera_length_m(length_m + offset_m)
+        return replace(self, camera_length=length_m)
+
+    def with_photon_energy(self, energy_eV: float) -> Detector:
+        """The same detector at another photon energy. Raises ValueError where it cannot be one."""
+        return replace(self, photon_energy=checks.check_photon_energy_eV(energy_eV))
 
     @property
     def photon_gain(self) -> float | None:

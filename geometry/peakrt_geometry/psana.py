@@ -13,7 +13,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from . import checks
 from .panels import Detector, HeaderValue, Panel
+
+#: Sensors of one detector; a Jungfrau 16M has 32.
+_MOST_SENSORS = 1000
+#: Micrometres or degrees: 100 m.
+_FARTHEST = 1e8
 
 Matrix = npt.NDArray[np.float64]
 
@@ -95,7 +101,10 @@ def parse_psana_geometry(
         raise ValueError(f"{name} places no sensor: is it a psana geometry?")
     panels: list[Panel] = []
     for number, (kind, rotation, origin) in enumerate(sensors):
-        panels += _panels(number, kind, rotation, origin, data)
+        try:
+            panels += _panels(number, kind, rotation, origin, data)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
     return Detector(tuple(panels), camera_length=camera_length, name=name)
 
 
@@ -117,7 +126,7 @@ def _rows(text: str, source: str) -> list[_Row]:
             continue
         try:
             numbers = np.array([float(text) for text in fields[4:13]])
-            if len(numbers) != 9:
+            if len(numbers) != 9 or not (np.abs(numbers) < _FARTHEST).all():
                 raise ValueError
             rows.append(
                 _Row(
@@ -167,6 +176,8 @@ def _descend(
             _descend(rows, row.name, row.index, turned, placed, sensors, file, depth + 1)
         elif row.name in SENSORS or row.name.startswith("MTRX"):
             sensors.append((row.name, turned, placed))
+            if len(sensors) > _MOST_SENSORS:
+                raise ValueError(f"{file} places more than {_MOST_SENSORS} sensors: is an object placed twice?")
         else:
             raise ValueError(
                 f"{file}: sensor type {row.name!r} is not known; known: {', '.join(sorted(SENSORS))}, MTRX"
@@ -175,10 +186,14 @@ def _descend(
 
 def _matrix_sensor(kind: str) -> Sensor:
     """MTRX[:V2]:rows:columns:row size um:column size um; V2 has its origin in the middle."""
-    fields = kind.split(":")
-    if len(fields) != 6 or fields[1] != "V2" or fields[4] != fields[5]:
-        raise ValueError(f"sensor type {kind!r}: expected MTRX:V2:rows:columns:size:size with square pixels")
-    return Sensor(1, 1, int(fields[2]), int(fields[3]), float(fields[4]), 0.0)
+    try:
+        word, version, rows, columns, row_um, column_um = kind.split(":")
+        if (word, version) != ("MTRX", "V2") or checks.number(row_um) != checks.number(column_um):
+            raise ValueError
+        pitch_um = 1e6 / checks.pixels_per_metre(str(1e6 / float(row_um)))
+        return Sensor(1, 1, checks.pixel(rows), checks.pixel(columns), pitch_um, 0.0)
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f"sensor type {kind!r}: expected MTRX:V2:rows:columns:size:size with square pixels") from None
 
 
 def _panels(number: int, kind: str, rotation: Matrix, origin: Matrix, data: str) -> list[Panel]:

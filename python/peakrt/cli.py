@@ -7,7 +7,7 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence, Sized
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -112,10 +112,9 @@ def load_geometry(text: str) -> Detector:
 def override(detector: Detector, parsed: argparse.Namespace) -> Detector:
     """Put the command line's camera length and photon energy in place of the geometry's."""
     if parsed.camera_length is not None:
-        panels = tuple(replace(panel, camera_length=None) for panel in detector.panels)
-        detector = replace(detector, panels=panels, camera_length=parsed.camera_length)
+        detector = detector.with_camera_length(parsed.camera_length)
     if parsed.photon_energy is not None:
-        detector = replace(detector, photon_energy=parsed.photon_energy)
+        detector = detector.with_photon_energy(parsed.photon_energy)
     return detector
 
 

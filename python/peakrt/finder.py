@@ -153,7 +153,7 @@ class PeakFinder:
         for panel, (plane, min_ss, end_ss, min_fs, end_fs) in zip(
             self.geometry.panels, self.geometry.asics, strict=True
         ):
-            if not good[plane, min_ss:end_ss, min_fs:end_fs].any() and panel.settings.get("no_index", "0") == "0":
+            if not good[plane, min_ss:end_ss, min_fs:end_fs].any() and not panel.no_index:
                 raise ValueError(
                     f"panel {panel.name} of {self.geometry.name} has no good pixel: check the mask, or write "
                     f"'{panel.name}/no_index = 1' into the geometry if the panel is off"

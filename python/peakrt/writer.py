@@ -403,7 +403,7 @@ def cxi_geometry(detector: Detector) -> Detector:
     """Geometry of a CXI that CxiWriter writes for a detector."""
     slab = detector.as_slab(DATA)
     mask = (MaskSource(MASK, None, 0, 1),)
-    panels = tuple(replace(panel, masks=mask, camera_length=_from_cxi(panel.camera_length)) for panel in slab.panels)
+    panels = tuple(replace(panel, masks=mask) for panel in slab.panels)
     energy = detector.photon_energy
     return replace(
         slab,
