@@ -73,6 +73,8 @@ FAULTS = [
     ("bad0/min_fs", "bad0/min_fs = 5\nbad0/max_fs = 4", "minimum 5 above its maximum 4"),
     ("bad0/min_fs", "bad0/min_fs = 5\nbad0/min_x = 4", "mixes"),
     ("bad0/min_fs", "bad0/min_fs = 1e400", "beyond all numbers"),
+    ("bad0/min_x", "bad0/min_x = 1e308", "pixels"),
+    ("p1/coffset", "p1/coffset = 99", "camera length"),
     ("p1/dim0", "p1/dim0 = 99999999999999", "index"),
     ("p1/dim2", "p1/dim2 = ss", "once each"),
     ("p1/dim4", "p1/dim4 = 0", "without the dims before it"),

@@ -95,6 +95,11 @@ def offset_m(text: str) -> float:
     return _within(text, -_OFFSET_M, _OFFSET_M, "metres")
 
 
+def bound(text: str) -> float:
+    """A bound of a bad region, in pixels."""
+    return _within(text, -1e9, 1e9, "pixels")
+
+
 def gain(text: str) -> float:
     """ADU per photon or eV."""
     return _within(text, *_GAIN, "ADU per photon or eV")

@@ -131,7 +131,7 @@ class _Reader:
         if key not in {"panel", *_REGION_KEYS["xy"], *_REGION_KEYS["fsss"]}:
             raise ValueError(f"unknown key {key!r} of bad region {owner!r}")
         if key != "panel":
-            checks.number(value)
+            checks.bound(value)
         self.regions.setdefault(owner, {})[key] = value
 
     def detector(self) -> Detector:
@@ -156,7 +156,8 @@ class _Reader:
         )
 
     def _fault(self, owner: str, key: str, message: str) -> ValueError:
-        return ValueError(f"{self.name}, line {self.lines[owner, key]}: {message}")
+        line = self.lines.get((owner, key)) or self.lines[owner, ""]  # else where the panel is first named
+        return ValueError(f"{self.name}, line {line}: {message}")
 
     def _latest(self, owner: str, keys: list[str]) -> str:
         """That of the keys which was given last."""
@@ -183,7 +184,8 @@ class _Reader:
             try:
                 checks.check_camera_length_m(length + z)
             except ValueError as error:
-                raise self._fault(name, "clen", f"panel {name!r}: {error}") from None
+                given = self._latest(name, ["clen", "coffset"])
+                raise self._fault(name, given, f"panel {name!r}: {error}") from None
         ss_m, fs_m = self._steps(name, keys, size)
         return Panel(
             name=name,
@@ -262,7 +264,7 @@ class _Reader:
         if missing and kind == "xy":
             raise self._fault(name, first, f"bad region {name!r} lacks {', '.join(missing)}")
         # A bound that is not given does not bound; CrystFEL takes 0 there, which hides a mistake.
-        low_a, high_a, low_b, high_b = (checks.number(keys.get(key, "1e9" if "max" in key else "0")) for key in order)
+        low_a, high_a, low_b, high_b = (checks.bound(keys.get(key, "1e9" if "max" in key else "0")) for key in order)
         for low, high, key in ((low_a, high_a, order[1]), (low_b, high_b, order[3])):
             if low > high:
                 given = key if key in keys else first
