@@ -441,17 +441,7 @@ def test_output_that_is_there_already(run_file: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out.cxi").read_text() == "mine"
 
 
-# view and info
-
-
-def test_view(run_file: Path, tmp_path: Path) -> None:
-    geometry = run_file.with_suffix(".geom")
-    done = peakrt("view", run_file, "-g", geometry, "-o", tmp_path / "one.png")
-    assert done.returncode == 0, done.stderr
-    done = peakrt("view", run_file, "-g", geometry, "-o", tmp_path / "sheet.png", "--sheet", 3)
-    assert done.stdout.startswith("3 hits"), done.stderr
-    for name in ("one.png", "sheet.png"):
-        assert (tmp_path / name).read_bytes()[:4] == b"\x89PNG"
+# info
 
 
 def test_info(run_file: Path, tmp_path: Path) -> None:

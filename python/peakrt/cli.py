@@ -11,7 +11,7 @@ from dataclasses import asdict, fields
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import h5py
 import numpy as np
@@ -26,6 +26,9 @@ from .mpi import Job, find_in_job, in_job, summarise
 from .pipeline import Summary, find_run
 from .sources import Source, open_source
 from .writer import CxiWriter
+
+if TYPE_CHECKING:
+    from .pictures import EventPictures
 
 Config = TypeVar("Config")
 
@@ -332,49 +335,111 @@ def _report(summary: Summary, writer: CxiWriter) -> None:
 
 
 def _add_view(commands: Any) -> None:
-    parser = commands.add_parser("view", help="draw a frame with its peaks, or a contact sheet of hits")
-    parser.add_argument("inputs", nargs="+", metavar="IN", help="what peakrt find takes")
+    parser = commands.add_parser(
+        "view",
+        help="draw a frame with its peaks, a contact sheet of hits, or powder patterns",
+        description="Draw a frame with its peaks, a contact sheet of hits, or powder patterns. Peaks saved in the input, "
+        "or in --peaks, are shown as they are; where none are saved, or an option of the finders is given, they are found.",
+    )
+    parser.add_argument("inputs", nargs="+", metavar="IN", help="what peakrt find takes, or the CXI that it wrote")
     add_geometry(parser)
     parser.add_argument(
         "-o", "--output", required=True, metavar="OUT.png", help="picture to write (.png, .pdf or .svg)"
     )
+    parser.add_argument("--peaks", metavar="PEAKS.cxi", help="show the peaks saved in this file")
     parser.add_argument("-e", "--event", type=int, default=0, help="number of the event in the input [0]")
     parser.add_argument("--sheet", type=int, metavar="N", help="a contact sheet of the first N hits instead")
-    parser.add_argument("--min-peaks", type=int, default=HitConfig().min_peaks, help="least peaks of a hit")
+    parser.add_argument(
+        "--min-peaks", type=int, default=HitConfig().min_peaks, help="least peaks of a hit of the sheet"
+    )
+    parser.add_argument(
+        "--powder",
+        action="store_true",
+        help="powder patterns instead: those in the file or the maximum of its events, and where all its peaks are",
+    )
+    parser.add_argument("-n", "--limit", type=int, default=1000, help="events that the maximum is taken of [1000]")
     _add_finder(parser)
     parser.set_defaults(run=_view)
 
 
 def _view(parsed: argparse.Namespace) -> int:
-    from .view import save_picture, save_sheet
-
     if Path(parsed.output).suffix not in (".png", ".pdf", ".svg"):
         raise ValueError(f"{parsed.output} should end in .png, .pdf or .svg")
-    source = open_source(parsed.inputs, take_geometry(parsed))
+    for name, least in (("sheet", 1), ("limit", 1), ("event", 0)):
+        value = getattr(parsed, name)
+        if value is not None and value < least:
+            raise ValueError(f"--{name} is {value}, it should be at least {least}")
+    if parsed.powder:
+        return _view_powder(parsed)
+    return _view_event(parsed) if parsed.sheet is None else _view_sheet(parsed)
+
+
+def _view_geometry(parsed: argparse.Namespace) -> Detector | None:
+    """Detector of the options, or of the .geom beside the input; None where the data are to describe it."""
+    from .pictures import geometry_beside
+
+    detector, beside = take_geometry(parsed), geometry_beside(parsed.inputs)
+    return read_geom(beside) if detector is None and beside is not None else detector
+
+
+def _view_source(parsed: argparse.Namespace) -> Source:
+    source = open_source(parsed.inputs, _view_geometry(parsed))
     source.detector = override(source.detector, parsed)
-    finder = take_finder(parsed, source.detector)
-    if parsed.sheet is None:
-        event = None if parsed.event < 0 else next(iter(source.events(parsed.event)), None)
-        if event is None:
-            length = known_length(source)
-            raise ValueError(f"there is no event {parsed.event}: the input has {'fewer' if length is None else length}")
-        peaks = finder(event.frame, event.mask)
-        save_picture(parsed.output, source.detector, event, peaks, finder.mask_for(event.mask, event.frame.shape))
-        print(f"{event}: {len(peaks)} peaks\nwrote {parsed.output}")
-        return 0
-    if parsed.sheet < 1:
-        raise ValueError("--sheet needs at least 1")
-    hits = []
-    for event in source.events():
-        peaks = finder(event.frame, event.mask)
-        if len(peaks) >= parsed.min_peaks:
-            hits.append((event, peaks, finder.mask_for(event.mask, event.frame.shape)))
-        if len(hits) == parsed.sheet:
-            break
+    return source
+
+
+def _event_pictures(parsed: argparse.Namespace, detector: Detector) -> EventPictures:
+    from .pictures import EventPictures
+
+    names = {item.name for config in FINDERS.values() for item in fields(config)}
+    return EventPictures(
+        detector,
+        lambda: take_finder(parsed, detector),
+        peaks=parsed.peaks,
+        anew=parsed.finder != "network" or any(getattr(parsed, name) is not None for name in names),
+        mask=None if parsed.mask is None else read_mask(parsed.mask),
+    )
+
+
+def _view_event(parsed: argparse.Namespace) -> int:
+    from .view import ONE, save_pictures
+
+    source = _view_source(parsed)
+    event = next(iter(source.events(parsed.event)), None)
+    if event is None:
+        length = known_length(source)
+        raise ValueError(f"there is no event {parsed.event}: the input has {'fewer' if length is None else length}")
+    with _event_pictures(parsed, source.detector) as pictures:
+        picture = pictures.draw(event, parsed.event)
+    save_pictures(parsed.output, source.detector, [picture], ONE)
+    print(f"{picture.title}\nwrote {parsed.output}")
+    return 0
+
+
+def _view_sheet(parsed: argparse.Namespace) -> int:
+    from .view import MANY, save_pictures
+
+    source = _view_source(parsed)
+    with _event_pictures(parsed, source.detector) as pictures:
+        hits = pictures.hits(source.events(), parsed.sheet, parsed.min_peaks)
     if not hits:
         raise ValueError(f"no event has {parsed.min_peaks} peaks: lower --min-peaks, or look at single events with -e")
-    save_sheet(parsed.output, source.detector, hits)
+    save_pictures(parsed.output, source.detector, hits, MANY)
     print(f"{len(hits)} hits\nwrote {parsed.output}")
+    return 0
+
+
+def _view_powder(parsed: argparse.Namespace) -> int:
+    from .pictures import powders
+    from .view import FEW, save_pictures
+
+    detector = override(_view_geometry(parsed) or open_source(parsed.inputs).detector, parsed)
+    mask = None if parsed.mask is None else read_mask(parsed.mask)
+    pictures = powders(parsed.inputs, detector, peaks=parsed.peaks, limit=parsed.limit, mask=mask)
+    save_pictures(parsed.output, detector, pictures, FEW)
+    for picture in pictures:
+        print(picture.title)
+    print(f"wrote {parsed.output}")
     return 0
 
 
