@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
+import shlex
 import signal
 import sys
-from collections.abc import Sequence, Sized
-from dataclasses import asdict, fields
+from collections.abc import Callable, Sequence, Sized
+from dataclasses import Field, asdict, fields
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import h5py
 import numpy as np
-from tqdm import tqdm
 
 from peakrt_geometry import Detector, detector_names, load_detector, read_geom
 
-from .config import FINDERS, HitConfig, OutputConfig
+from .config import FINDERS, Config, HitConfig, OutputConfig
 from .finder import ENGINES, PeakFinder
 from .info import describe_input
-from .mpi import Job, find_in_job, in_job, summarise
+from .mpi import Job, find_in_job, in_job, rank_of_job, summarise
 from .pipeline import Summary, find_run
+from .progress import Progress
 from .sources import Source, open_source
 from .writer import CxiWriter
 
 if TYPE_CHECKING:
     from .pictures import EventPictures
 
-Config = TypeVar("Config")
+AnyConfig = TypeVar("AnyConfig", bound=Config)
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
 class Interrupted(Exception):
@@ -42,10 +46,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run(build_parser(), arguments)
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, as all errors are."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the arguments, and exit with status 2."""
+        self.exit(2, f"{self.prog}: error: {message}; {self.prog} --help lists the options\n")
+
+
+def add_command(commands: Any, name: str, run: Callable[[argparse.Namespace], int], **words: Any) -> Parser:
+    """Add a command that calls ``run`` to the parsers of a program's commands; words : argparse's, help among them."""
+    parser: Parser = commands.add_parser(name, **{"description": words.get("help", ""), **words})
+    parser.add_argument(
+        "--log-level", default="info", choices=LOG_LEVELS, help="least serious messages to show on stderr [info]"
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
 def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int:
     """Parse and run a command; errors that a user can mend come out as one line."""
-    logging.basicConfig(format="%(name)s: %(message)s", level=logging.WARNING)
     parsed = parser.parse_args(arguments)
+    logging.basicConfig(format="%(name)s: %(message)s")
+    logging.getLogger("peakrt").setLevel(parsed.log_level.upper())
     try:
         status: int = parsed.run(parsed)
     except Interrupted as interrupted:
@@ -72,18 +95,26 @@ def one_line(error: BaseException) -> str:
     return " ".join(text.split()) or type(error).__name__
 
 
-def add_config(parser: argparse.ArgumentParser, config: type, *, skip: Sequence[str] = ()) -> None:
-    """Give a parser one option for each field of a config dataclass that it does not have yet."""
-    for item in fields(config):
-        if item.name not in skip:
-            kind = {"int": int, "float": float, "str": str}[str(item.type).removesuffix(" | None")]
-            note = item.metadata["help"] + ("" if item.default is None else f" [{item.default}]")
-            parser.add_argument(
-                f"--{item.name.replace('_', '-')}", type=kind, default=None, help=note, metavar=kind.__name__
-            )
+def option_name(name: str) -> str:
+    """What a field of a config is called on the command line."""
+    return f"--{name.replace('_', '-')}"
 
 
-def take_config(config: type[Config], parsed: argparse.Namespace) -> Config:
+def add_config(parser: Any, config: type[Config]) -> None:
+    """Give a parser or a group one option for each field of a config."""
+    for item in fields(config):  # type: ignore[arg-type]
+        _add_option(parser, item, "" if item.default is None else f" [{item.default}]")
+
+
+def _add_option(parser: Any, item: Field[Any], default: str) -> None:
+    """Add one field of a config; default : as the help shows it. The config checks the choices itself."""
+    kind = {"int": int, "float": float, "str": str}[str(item.type).removesuffix(" | None")]
+    choices, unit = item.metadata["choices"], item.metadata["unit"]
+    shown = "{" + ",".join(choices) + "}" if choices else unit or {int: "N", float: "X", str: "NAME"}[kind]
+    parser.add_argument(option_name(item.name), type=kind, metavar=shown, help=item.metadata["help"] + default)
+
+
+def take_config(config: type[AnyConfig], parsed: argparse.Namespace) -> AnyConfig:
     """Make a config from the options given; the others keep their defaults."""
     given = {item.name: getattr(parsed, item.name, None) for item in fields(config)}  # type: ignore[arg-type]
     return config(**{name: value for name, value in given.items() if value is not None})
@@ -92,10 +123,8 @@ def take_config(config: type[Config], parsed: argparse.Namespace) -> Config:
 def add_geometry(parser: argparse.ArgumentParser) -> None:
     """Add the options that say what the detector is."""
     parser.add_argument("-g", "--geometry", help="CrystFEL .geom, or a detector's name; NXmx and CBF bring their own")
-    parser.add_argument("--camera-length", type=float, metavar="m", help="camera length, m, instead of the geometry's")
-    parser.add_argument(
-        "--photon-energy", type=float, metavar="eV", help="photon energy, eV, instead of the geometry's"
-    )
+    parser.add_argument("--camera-length", type=float, metavar="m", help="camera length instead of the geometry's")
+    parser.add_argument("--photon-energy", type=float, metavar="eV", help="photon energy instead of the geometry's")
 
 
 def take_geometry(parsed: argparse.Namespace) -> Detector | None:
@@ -123,7 +152,7 @@ def override(detector: Detector, parsed: argparse.Namespace) -> Detector:
 
 def build_parser() -> argparse.ArgumentParser:
     """All commands and their options."""
-    parser = argparse.ArgumentParser(prog="peakrt", description="Bragg peaks from X-ray detector frames.")
+    parser = Parser(prog="peakrt", description="Bragg peaks from X-ray detector frames.")
     parser.add_argument("--version", action="version", version=f"peakrt {version('peakrt')}")
     commands = parser.add_subparsers(required=True, metavar="command")
     _add_find(commands)
@@ -136,28 +165,47 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_finder(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--engine", choices=ENGINES, default="cpu", help="where the finder runs [cpu]")
-    parser.add_argument("--finder", choices=sorted(FINDERS), default="network", help="[network]")
-    parser.add_argument(
+    chosen = parser.add_argument_group("finder")
+    about = "; ".join(f"{name}: {config.about}" for name, config in FINDERS.items())
+    chosen.add_argument("--finder", choices=list(FINDERS), default="network", help=f"{about} [network]")
+    chosen.add_argument(
+        "--engine", choices=ENGINES, default="auto", help="where it runs; auto takes a GPU where there is one [auto]"
+    )
+    chosen.add_argument(
         "--mask", metavar="FILE[:PATH]", help="HDF5 or .npy mask, nonzero = good, on top of the geometry's"
     )
-    group = parser.add_argument_group("options of the finders")
-    seen: set[str] = set()
-    for config in FINDERS.values():
-        add_config(group, config, skip=sorted(seen))  # type: ignore[arg-type]
-        seen |= {item.name for item in fields(config)}
+    groups: dict[tuple[str, ...], Any] = {}
+    for name, config in FINDERS.items():
+        for item in fields(config):
+            sharing = {n: getattr(c, item.name, None) for n, c in FINDERS.items() if item.name in _names(c)}
+            if name != next(iter(sharing)):
+                continue
+            owners = tuple(sharing)
+            if owners not in groups:
+                groups[owners] = parser.add_argument_group(f"--finder {' or '.join(owners)}")
+            _add_option(groups[owners], item, _defaults(sharing))
+
+
+def _names(config: type[Config]) -> set[str]:
+    return {item.name for item in fields(config)}  # type: ignore[arg-type]
+
+
+def _defaults(values: dict[str, Any]) -> str:
+    """Default of an option as the help shows it, of each finder where they differ."""
+    different = {name: value for name, value in values.items() if value is not None}
+    if not different:
+        return ""
+    if len(set(different.values())) == 1:
+        return f" [{next(iter(different.values()))}]"
+    return " [" + ", ".join(f"{name}: {value}" for name, value in different.items()) + "]"
 
 
 def take_finder(parsed: argparse.Namespace, detector: Detector) -> PeakFinder:
     """Finder of the options."""
     config = FINDERS[parsed.finder]
-    names = {item.name for item in fields(config)}
-    for other in FINDERS.values():
-        for item in fields(other):
-            if item.name not in names and getattr(parsed, item.name) is not None:
-                raise ValueError(
-                    f"--{item.name.replace('_', '-')} is not an option of {parsed.finder}, the finder chosen (--finder)"
-                )
+    for name in sorted({name for other in FINDERS.values() for name in _names(other)} - _names(config)):
+        if getattr(parsed, name) is not None:
+            raise ValueError(f"{option_name(name)} is not an option of {parsed.finder}, the finder chosen (--finder)")
     mask = None if parsed.mask is None else read_mask(parsed.mask)
     return PeakFinder(take_config(config, parsed), geometry=detector, mask=mask, engine=parsed.engine)
 
@@ -179,7 +227,10 @@ def read_mask(text: str) -> Any:
 
 
 def _add_find(commands: Any) -> None:
-    parser = commands.add_parser("find", help="find the peaks of frames and write a CXI for CrystFEL")
+    parser = add_command(
+        commands, "find", _find, help="find the peaks of frames and write a CXI for CrystFEL",
+        usage="%(prog)s IN [IN ...] [-g GEOMETRY] -o OUT.cxi [options]",
+    )  # fmt: skip
     parser.add_argument(
         "inputs", nargs="+", metavar="IN",
         help="HDF5, CXI, NXmx, .lst, CBF and other images, folders; or an LCLS run: exp=mfx100,run=7[,dir=FOLDER]",
@@ -189,45 +240,51 @@ def _add_find(commands: Any) -> None:
     parser.add_argument(
         "-o", "--output", required=True, metavar="OUT.cxi", help="CXI to write; .lst and .geom go beside it"
     )
-    parser.add_argument("-j", "--threads", type=int, default=1, help="finder threads [1]")
-    parser.add_argument("-n", "--limit", type=int, help="stop after so many events")
+    parser.add_argument("-j", "--threads", type=int, default=1, metavar="N", help="finder threads [1]")
+    parser.add_argument("-n", "--limit", type=int, metavar="N", help="stop after so many events")
     parser.add_argument("--resume", action="store_true", help="go on with OUT.cxi.inprogress")
-    add_config(parser, HitConfig)
-    add_config(parser, OutputConfig)
+    parser.add_argument("--json", metavar="FILE", help="write the summary as JSON as well; - for the standard output")
+    add_config(parser.add_argument_group("hits"), HitConfig)
+    add_config(parser.add_argument_group("output"), OutputConfig)
     _add_finder(parser)
-    parser.set_defaults(run=_find)
 
 
 def _find(parsed: argparse.Namespace) -> int:
     if in_job():
         return _find_in_job(parsed)
+    if parsed.limit is not None and parsed.limit < 1:
+        raise ValueError(f"--limit is {parsed.limit}, it should be at least 1")
+    check_json(parsed)
     stop = _catch_signals()
     source = _open(parsed)
     finder = take_finder(parsed, source.detector)
+    finder.on_gpu()  # says what auto has chosen before the run begins
     writer = _make_writer(parsed, Path(parsed.output), source, parsed.resume)
     total = min((n for n in (known_length(source), parsed.limit) if n is not None), default=None)
-    with tqdm(total=total, initial=writer.events_done, unit="event", disable=None, dynamic_ncols=True) as bar:
+    limit = None if parsed.limit is None else max(0, parsed.limit - writer.events_done)
+    progress = Progress(total, done=writer.events_done, hits=writer.n_hits)
 
-        def show(summary: Summary) -> None:
-            bar.update()
-            bar.set_postfix_str(f"{summary.hits} hits", refresh=False)
-            if stop:
-                of_all = "" if total is None else f" of {total}"
-                raise Interrupted(
-                    f"stopped after {writer.events_done}{of_all} events; {writer.n_hits} hits are in "
-                    f"{writer.unfinished}, which can be read; --resume goes on"
-                )
+    def show(summary: Summary) -> None:
+        progress(summary)
+        if stop:
+            of_all = "" if total is None else f" of {total}"
+            raise Interrupted(
+                f"stopped after {writer.events_done}{of_all} events; {writer.n_hits} hits are in "
+                f"{writer.unfinished}, which can be read; --resume goes on"
+            )
 
-        limit = None if parsed.limit is None else max(0, parsed.limit - writer.events_done)
-        try:
-            with writer:
-                summary = find_run(source, finder, writer, threads=parsed.threads, limit=limit, on_event=show)
-        except (OSError, ValueError, RuntimeError) as error:
-            if not writer.unfinished.exists():
-                raise
-            kept = f"what was found before is in {writer.unfinished} (--resume goes on)"
-            raise RuntimeError(f"{one_line(error)}; {kept}") from error
-    _report(summary, writer)
+    try:
+        with progress, writer:
+            summary = find_run(source, finder, writer, threads=parsed.threads, limit=limit, on_event=show)
+    except (OSError, ValueError, RuntimeError) as error:
+        if not writer.unfinished.exists():
+            raise
+        kept = f"what was found before is in {writer.unfinished} (--resume goes on)"
+        raise RuntimeError(f"{one_line(error)}; {kept}") from error
+    report = report_lines(summary, writer, progress.peaks_per_hit(summary))
+    print("\n".join(report), file=sys.stderr if parsed.json == "-" else sys.stdout)
+    if parsed.json is not None:
+        write_json(parsed.json, as_record(summary, writer, finder, progress.peaks_per_hit(summary)))
     return 0
 
 
@@ -256,9 +313,16 @@ def _make_writer(parsed: argparse.Namespace, path: Path, source: Source, resume:
 def _find_in_job(parsed: argparse.Namespace) -> int:
     if parsed.limit is not None:
         raise ValueError("--limit is for one process; an LCLS run takes events=N")
+    if parsed.json is not None:
+        raise ValueError("--json is for one process; a job leaves a .summary beside its master file")
     stop = _catch_signals()
+    rank, size = rank_of_job()
+    if rank != size - 1:  # one rank speaks for all; the last one, for psana keeps the first two to itself
+        logging.getLogger("peakrt").setLevel(max(logging.WARNING, logging.getLogger("peakrt").level))
+    progress = Progress(None, prefix=f"rank {rank} of {size}: ", terminal=False)
 
     def on_event(summary: Summary) -> None:
+        progress(summary)
         if stop:
             raise Interrupted(f"stopped after {summary.events} events of this rank; --resume goes on")
 
@@ -302,41 +366,89 @@ def _catch_signals() -> list[int]:
     return caught
 
 
-def _report(summary: Summary, writer: CxiWriter) -> None:
-    busy = summary.waiting_s + summary.finding_s
+def report_lines(summary: Summary, writer: CxiWriter, peaks_per_hit: float) -> list[str]:
+    """What find says at its end."""
     done = max(1, writer.events_done)
-    print(f"{writer.events_done} events, {writer.n_hits} hits ({writer.n_hits / done:.1%}), {summary.peaks} peaks")
+    lines = [
+        f"{writer.events_done} events, {writer.n_hits} hits ({writer.n_hits / done:.1%}), {peaks_per_hit:.0f} peaks a hit"
+    ]
     if summary.events:
-        print(
-            f"{summary.seconds:.1f} s, {summary.rate:.1f} events/s; reading and finding took "
-            f"{busy / max(summary.seconds, 1e-9):.0%} of it"
+        parts = {"reading": summary.waiting_s, "finding": summary.finding_s, "writing": summary.writing_s}
+        shares = ", ".join(f"{name} {value:.1f} s" for name, value in parts.items())
+        lines.append(
+            f"{summary.seconds:.1f} s, {summary.rate:.1f} events/s; waited for {shares}: "
+            f"{max(parts, key=lambda name: parts[name])} limits"
         )
     if writer.n_cut:
-        print(
+        lines.append(
             f"{writer.n_cut} events had more than {writer.hits.max_peaks} peaks: the strongest were written (--max-peaks)"
         )
-    print(f"wrote {writer.path}")
+    lines.append(f"wrote {writer.path}")
     if writer.output.images == "none":
-        print("no images were written: indexamajig needs them beside the peaks (--images)")
-        return
-    print(f"wrote {writer.list_path} and {writer.geom_path}; to index:\n")
+        return [*lines, "no images were written: indexamajig needs them beside the peaks (--images)"]
+    lines.append(f"wrote {writer.list_path} and {writer.geom_path}; to index:")
     missing = [name for name in ("camera_length", "photon_energy") if getattr(writer.detector, name) is None]
     if missing:
-        print(
-            f"  (the geometry lacks {' and '.join(m.replace('_', ' ') for m in missing)}: add to {writer.geom_path} first)"
-        )
-    print(
-        f"  indexamajig -i {writer.list_path} -g {writer.geom_path} --peaks=cxi --indexing=xgandalf,mosflm "
-        f"-j $(nproc) -o {writer.path.with_suffix('.stream')}\n"
+        what = " and ".join(name.replace("_", " ") for name in missing)
+        lines.append(f"  (the geometry lacks {what}: add to {writer.geom_path} first)")
+    return [*lines, "", f"  {index_command(writer)}", "", "where the cell is known, -p CELL instead of --no-check-cell"]
+
+
+def index_command(writer: CxiWriter) -> str:
+    """Command that indexes what a writer wrote, as any CrystFEL takes it.
+
+    Asdf is part of CrystFEL wherever FFTW is; other indexers may be missing, and indexamajig stops where one that is
+    named is. Without --no-check-cell it warns that it knows no cell.
+    """
+    names = [
+        shlex.quote(str(path)) for path in (writer.list_path, writer.geom_path, writer.path.with_suffix(".stream"))
+    ]
+    return (
+        f"indexamajig -i {names[0]} -g {names[1]} --peaks=cxi --indexing=asdf --no-check-cell -j $(nproc) -o {names[2]}"
     )
+
+
+def as_record(summary: Summary, writer: CxiWriter, finder: PeakFinder, peaks_per_hit: float) -> dict[str, Any]:
+    """A run for other programs: what --json writes. Times are seconds of this call, counts of the whole file."""
+    return {
+        "peakrt": version("peakrt"),
+        "output": str(writer.path),
+        "engine": finder.engine,
+        "events": writer.events_done,
+        "hits": writer.n_hits,
+        "hit_rate": writer.n_hits / max(1, writer.events_done),
+        "peaks_per_hit": peaks_per_hit,
+        "events_cut": writer.n_cut,
+        "events_of_this_call": summary.events,
+        "seconds": summary.seconds,
+        "events_per_s": summary.rate,
+        **{name: getattr(summary, name) for name in ("waiting_s", "finding_s", "writing_s")},
+    }
+
+
+def check_json(parsed: argparse.Namespace) -> None:
+    """Raise FileNotFoundError for a --json that could not be written at the end."""
+    if parsed.json not in (None, "-") and not Path(parsed.json).parent.is_dir():
+        raise FileNotFoundError(f"folder {Path(parsed.json).parent} of --json does not exist")
+
+
+def write_json(name: str, record: dict[str, Any]) -> None:
+    """Write a record to a file, or print it for "-"."""
+    text = json.dumps(record, indent=2)
+    if name == "-":
+        print(text)
+    else:
+        Path(name).write_text(text + "\n", encoding="utf-8")
 
 
 # view
 
 
 def _add_view(commands: Any) -> None:
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "view",
+        _view,
         help="draw a frame with its peaks, a contact sheet of hits, or powder patterns",
         description="Draw a frame with its peaks, a contact sheet of hits, or powder patterns. Peaks saved in the input, "
         "or in --peaks, are shown as they are; where none are saved, or an option of the finders is given, they are found.",
@@ -359,7 +471,6 @@ def _add_view(commands: Any) -> None:
     )
     parser.add_argument("-n", "--limit", type=int, default=1000, help="events that the maximum is taken of [1000]")
     _add_finder(parser)
-    parser.set_defaults(run=_view)
 
 
 def _view(parsed: argparse.Namespace) -> int:
@@ -447,10 +558,9 @@ def _view_powder(parsed: argparse.Namespace) -> int:
 
 
 def _add_info(commands: Any) -> None:
-    parser = commands.add_parser("info", help="say what a file is")
+    parser = add_command(commands, "info", _info, help="say what a file is")
     parser.add_argument("inputs", nargs="+", metavar="IN", help="geometry, HDF5, CXI, .lst, image or folder")
     add_geometry(parser)
-    parser.set_defaults(run=_info)
 
 
 def _info(parsed: argparse.Namespace) -> int:
@@ -465,12 +575,11 @@ def _info(parsed: argparse.Namespace) -> int:
 
 
 def _add_serve(commands: Any) -> None:
-    parser = commands.add_parser("serve", help="find for the ranks of this node; they start it themselves")
+    parser = add_command(commands, "serve", _serve, help="find for the ranks of this node; they start it themselves")
     parser.add_argument("--socket", type=Path, help="where to listen [a folder of yours alone]")
     parser.add_argument("--linger", type=float, default=5.0, metavar="s", help="stay so long without anybody [5]")
     parser.add_argument("-j", "--threads", type=int, help="frames at a time on the CPU [cores]")
     parser.add_argument("--engine", choices=ENGINES, default="auto", help="where the finders run [auto]")
-    parser.set_defaults(run=_serve)
 
 
 def _serve(parsed: argparse.Namespace) -> int:
@@ -490,14 +599,15 @@ def _serve(parsed: argparse.Namespace) -> int:
 def _add_engine(commands: Any) -> None:
     parser = commands.add_parser("engine", help="TensorRT engines: build them beforehand, list or remove them")
     what = parser.add_subparsers(required=True, metavar="what")
-    build = what.add_parser("build", help="build the engines that a job will want, or check that they can be")
+    build = add_command(
+        what, "build", _build_engines, help="build the engines that a job will want, or check that they can be"
+    )
     build.add_argument(
         "models", nargs="*", metavar="MODEL", help="files, or names of shipped ones [all that are shipped]"
     )
     build.add_argument("-g", "--geometry", help="of the detector: the dense networks' engines are for its panels")
-    build.set_defaults(run=_build_engines)
-    what.add_parser("list", help="list the engines of the cache").set_defaults(run=_list_engines)
-    what.add_parser("clear", help="remove all engines of the cache").set_defaults(run=_clear_engines)
+    add_command(what, "list", _list_engines, help="list the engines of the cache")
+    add_command(what, "clear", _clear_engines, help="remove all engines of the cache")
 
 
 def _build_engines(parsed: argparse.Namespace) -> int:
@@ -543,11 +653,12 @@ def _clear_engines(parsed: argparse.Namespace) -> int:
 def _add_bench(commands: Any) -> None:
     parser = commands.add_parser("bench", help="measure this machine")
     what = parser.add_subparsers(required=True, metavar="what")
-    serve = what.add_parser("serve", help="the node's server for 1 to 16 processes, against a finder in each")
+    serve = add_command(
+        what, "serve", _bench_serve, help="the node's server for 1 to 16 processes, against a finder in each"
+    )
     serve.add_argument("detector", nargs="?", default="jungfrau1m", help="[jungfrau1m]")
     serve.add_argument("--finder", action="append", help="network or peakfinder8 [both]")
     serve.add_argument("--clients", type=int, nargs="+", help="processes [1 2 4 8 16]")
-    serve.set_defaults(run=_bench_serve)
 
 
 def _bench_serve(parsed: argparse.Namespace) -> int:

@@ -2,88 +2,125 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, ClassVar
 
 
-def option(default: Any, text: str) -> Any:
-    """A dataclass field with its help text."""
-    return field(default=default, metadata={"help": text})
+def option(default: Any, text: str, *, unit: str = "", choices: Sequence[str] = ()) -> Any:
+    """A dataclass field with its help text, the unit of a number, and the words that it may be."""
+    return field(default=default, metadata={"help": text, "unit": unit, "choices": tuple(choices)})
+
+
+class Config:
+    """Base of the configs: checks the fields that have choices. Raises ValueError for a word that is none of them."""
+
+    about: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        for item in fields(self):  # type: ignore[arg-type]
+            value, choices = getattr(self, item.name), item.metadata.get("choices", ())
+            if choices and value not in choices:
+                expected = ", ".join(choices[:-1]) + f" or {choices[-1]}"
+                raise ValueError(f"{item.name} is {value!r}, it should be {expected}")
 
 
 @dataclass(frozen=True)
-class NetworkConfig:
+class NetworkConfig(Config):
     """Options of the network. There is nothing to tune: a score is the probability that a candidate is a peak."""
 
+    about: ClassVar[str] = "the small network that judges candidates, nothing to tune"
     min_score: float | None = option(
-        None, "least probability of a peak; otherwise the model's own, the same everywhere"
+        None, "least probability of a peak; otherwise the model's own, the same everywhere", unit="0..1"
     )
-    gain: float | None = option(None, "ADU a photon; otherwise the geometry's, or estimated from the frames")
+    gain: float | None = option(
+        None, "gain of the detector; otherwise the geometry's, or estimated from the frames", unit="ADU/photon"
+    )
     model: str = option("default", "model file, or the name of a shipped one")
-    bad_pixels: str = option("learn", "pixels that stay bright over frames: learn to leave them out, or keep them")
+    bad_pixels: str = option(
+        "learn", "pixels that stay bright over frames: learn to leave them out, or keep them", choices=("learn", "keep")
+    )
 
 
 @dataclass(frozen=True)
-class DenseConfig:
+class DenseConfig(Config):
     """Options of the dense network, which gives every pixel a class: background, Bragg peak or artifact."""
 
+    about: ClassVar[str] = "the segmentation network that gives every pixel a class"
     min_score: float | None = option(
-        None, "least probability of a peak's pixels; otherwise the model's own, the same everywhere"
+        None, "least probability of a peak's pixels; otherwise the model's own, the same everywhere", unit="0..1"
     )
-    gain: float | None = option(None, "ADU a photon; otherwise the geometry's, or estimated from the frames")
+    gain: float | None = option(
+        None, "gain of the detector; otherwise the geometry's, or estimated from the frames", unit="ADU/photon"
+    )
     model: str = option("dense", "model file, or the name of a shipped one")
 
 
 @dataclass(frozen=True)
-class Peakfinder8Config:
+class Peakfinder8Config(Config):
     """Options of peakfinder8. The defaults find the hits of counting and integrating detectors alike."""
 
+    about: ClassVar[str] = "Cheetah's and OM's algorithm"
     adc_threshold: float | None = option(
-        None, "least ADU of a peak's pixels; where the geometry has the gain as a number, 2.5 photons, else 0"
+        None,
+        "least value of a peak's pixels; otherwise 2.5 photons where the geometry has the gain as a number, else 0",
+        unit="ADU",
     )
-    min_snr: float = option(6.0, "signal over noise of a peak, and radial threshold in sigmas")
-    min_pixels: int = option(2, "least pixels of a peak")
-    max_pixels: int = option(100, "most pixels of a peak")
-    background_radius: int = option(4, "half the radius of the local background disc, pixels")
-    samples_per_bin: int = option(0, "pixels a radius for the radial statistics; 0 takes all, 100 is faster")
+    min_snr: float = option(6.0, "signal over noise of a peak, and radial threshold", unit="sigma")
+    min_pixels: int = option(2, "least pixels of a peak", unit="pixels")
+    max_pixels: int = option(100, "most pixels of a peak", unit="pixels")
+    background_radius: int = option(4, "half the radius of the local background disc", unit="pixels")
+    samples_per_bin: int = option(
+        0, "taken of each radius for the radial statistics; 0 takes all, 100 is faster", unit="pixels"
+    )
 
 
 @dataclass(frozen=True)
-class V3r3Config:
+class V3r3Config(Config):
     """Options of psana's v3r3; the defaults are those of LUTE's FindPeaksPyAlgos."""
 
-    rank: int = option(3, "pixels that a maximum dominates on each side")
-    r0: float = option(3.0, "inner radius of the background ring, pixels")
-    dr: float = option(2.0, "width of the background ring, pixels")
-    nsigm: float = option(7.0, "threshold of a peak's pixels in sigmas of the ring")
-    npix_min: float = option(2, "least pixels of a peak")
-    npix_max: float = option(30, "most pixels of a peak")
-    amax_thr: float = option(80.0, "least maximum above background, ADU")
-    atot_thr: float = option(120.0, "least sum above background, ADU")
-    son_min: float = option(7.0, "least signal over noise")
+    about: ClassVar[str] = "psana's algorithm, with the defaults of LUTE's FindPeaksPyAlgos"
+    rank: int = option(3, "how far a maximum dominates on each side", unit="pixels")
+    r0: float = option(3.0, "inner radius of the background ring", unit="pixels")
+    dr: float = option(2.0, "width of the background ring", unit="pixels")
+    nsigm: float = option(7.0, "threshold of a peak's pixels over the ring", unit="sigma")
+    npix_min: float = option(2, "least pixels of a peak", unit="pixels")
+    npix_max: float = option(30, "most pixels of a peak", unit="pixels")
+    amax_thr: float = option(80.0, "least maximum above background", unit="ADU")
+    atot_thr: float = option(120.0, "least sum above background", unit="ADU")
+    son_min: float = option(7.0, "least signal over noise", unit="sigma")
 
 
 @dataclass(frozen=True)
-class HitConfig:
+class HitConfig(Config):
     """What makes an event a hit."""
 
-    min_peaks: int = option(15, "least peaks of a hit")
-    max_peaks: int = option(2048, "columns of the peak table: an event keeps its strongest peaks")
+    min_peaks: int = option(15, "least peaks of a hit", unit="peaks")
+    max_peaks: int = option(2048, "columns of the peak table: an event keeps its strongest peaks", unit="peaks")
 
 
 @dataclass(frozen=True)
-class OutputConfig:
+class OutputConfig(Config):
     """What the CXI holds."""
 
-    events: str = option("hits", "hits or all")
-    images: str = option("raw", "images in the CXI: raw, gzip, lz4 (bitshuffle; CrystFEL needs the plug-in) or none")
-    mask_out: str = option("none", "automatic mask of each event, by the dense network (slow): none or artifacts")
-    powder: str = option("none", "powder patterns, the maximum over hits and over misses: none or max")
-    flush_s: float = option(5.0, "seconds between flushes: what was flushed survives a crash")
+    events: str = option("hits", "events to write", choices=("hits", "all"))
+    images: str = option(
+        "raw",
+        "images in the CXI; for lz4, which is bitshuffled, CrystFEL needs the plug-in",
+        choices=("raw", "gzip", "lz4", "none"),
+    )
+    mask_out: str = option(
+        "none", "automatic mask of each event, by the dense network (slow)", choices=("none", "artifacts")
+    )
+    powder: str = option("none", "powder patterns, the maximum over hits and over misses", choices=("none", "max"))
+    flush_s: float = option(5.0, "time between flushes: what was flushed survives a crash", unit="s")
 
 
-FINDERS = {"network": NetworkConfig, "dense": DenseConfig, "peakfinder8": Peakfinder8Config, "v3r3": V3r3Config}
 FinderConfig = NetworkConfig | DenseConfig | Peakfinder8Config | V3r3Config
+#: The finders by name; a config's ``about`` says in the help what the finder is.
+FINDERS: dict[str, type[FinderConfig]] = {
+    "network": NetworkConfig, "dense": DenseConfig, "peakfinder8": Peakfinder8Config, "v3r3": V3r3Config,
+}  # fmt: skip
 
 
 def named(config: FinderConfig) -> tuple[str, dict[str, Any]]:

@@ -83,8 +83,6 @@ class PeakFinder:
             raise ValueError(f"min_score is {config.min_score}, a probability above 0 and at most 1")
         if config.gain is not None and not config.gain > 0:
             raise ValueError(f"gain is {config.gain} ADU a photon, it should be above 0")
-        if isinstance(config, NetworkConfig) and config.bad_pixels not in ("learn", "keep"):
-            raise ValueError(f"bad_pixels is {config.bad_pixels!r}, it should be learn or keep")
         self._model = load_model(config.model, "judge" if isinstance(config, NetworkConfig) else "dense")
         self._network = OnnxEngine(self._model)
 
@@ -249,7 +247,7 @@ class PeakFinder:
                 log.info("engine auto: using the GPU")
             except RuntimeError as error:
                 self.engine = "cpu"
-                log.warning("engine auto: using the CPU (%s)", error)
+                log.info("engine auto: using the CPU (%s)", error)
         return self.engine != "cpu"
 
     def _map_gpu(

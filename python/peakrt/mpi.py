@@ -18,6 +18,7 @@ from .sources import Source
 from .writer import CxiWriter
 
 #: Set by the launchers of Open MPI, MPICH and Slurm for the processes of a job.
+_RANKS = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "MPI_LOCALRANKID")
 _SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS")
 _SECONDS, _NANOSECONDS = "/LCLS/machineTime", "/LCLS/machineTimeNanoSeconds"
 assert {_SECONDS, _NANOSECONDS} <= {column.path for column in EVENT_COLUMNS}
@@ -26,6 +27,12 @@ assert {_SECONDS, _NANOSECONDS} <= {column.path for column in EVENT_COLUMNS}
 def in_job() -> bool:
     """Whether this process is a rank of an MPI job of more than one."""
     return any(int(os.environ.get(name, "1") or 1) > 1 for name in _SIZES)
+
+
+def rank_of_job() -> tuple[int, int]:
+    """Rank of this process and size of its job, as the launcher says; (0, 1) where it says nothing."""
+    size = max(int(os.environ.get(name, "1") or 1) for name in _SIZES)
+    return next((int(os.environ[name]) for name in _RANKS if os.environ.get(name)), 0), size
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,6 @@ from .peaks import PeakArray
 
 SOURCE = f"{PROVENANCE}/source"
 _ROWS_HELD = 64  # rows kept back before they are written in one go
-_IMAGES = ("raw", "gzip", "lz4", "none")
 
 
 class CxiWriter:
@@ -75,14 +74,6 @@ class CxiWriter:
         self.path = Path(path)
         self.unfinished = self.path.with_name(self.path.name + ".inprogress")
         self.detector, self.hits, self.output = detector, hits or HitConfig(), output or OutputConfig()
-        if self.output.images not in _IMAGES:
-            raise ValueError(f"images is {self.output.images!r}, it should be one of {', '.join(_IMAGES)}")
-        if self.output.events not in ("hits", "all"):
-            raise ValueError(f"events is {self.output.events!r}, it should be hits or all")
-        if self.output.mask_out not in ("none", "artifacts"):
-            raise ValueError(f"mask_out is {self.output.mask_out!r}, it should be none or artifacts")
-        if self.output.powder not in ("none", "max"):
-            raise ValueError(f"powder is {self.output.powder!r}, it should be none or max")
         if not 1 <= self.hits.max_peaks <= 1_000_000:
             raise ValueError(f"max_peaks is {self.hits.max_peaks}, it should be 1 to 1,000,000")
         self._provenance = json.dumps(dict(provenance or {}), sort_keys=True, default=str)

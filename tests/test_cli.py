@@ -1,0 +1,179 @@
+"""The command line as a user sees it: help, choices, units, summaries."""
+
+import json
+import logging
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from peakrt.cli import build_parser, main
+from peakrt.config import FINDERS, HitConfig, NetworkConfig, OutputConfig
+from peakrt.pipeline import Summary
+from peakrt.progress import Progress
+
+
+def help_of(capsys: pytest.CaptureFixture[str], *command: str) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        main([*command, "--help"])
+    assert stopped.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_help_groups_the_options_by_finder(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    groups = {part.splitlines()[0].rstrip(":"): part for part in help_of(capsys, "find").split("\n\n")}
+    for name, config in FINDERS.items():
+        mine = "".join(part for title, part in groups.items() if title.startswith("--finder ") and name in title)
+        for item in fields(config):
+            assert f"--{item.name.replace('_', '-')} " in mine, item.name
+    assert "--bad-pixels {learn,keep}" in groups["--finder network"]
+    assert "--min-pixels pixels" in groups["--finder peakfinder8"]
+    assert "--npix-min pixels" in groups["--finder v3r3"]
+    assert "network: default, dense: dense" in groups["--finder network or dense"]
+    assert "--images {raw,gzip,lz4,none}" in groups["output"]
+
+
+def test_every_number_has_a_unit_and_every_default_passes_its_own_check() -> None:
+    for config in (*FINDERS.values(), HitConfig, OutputConfig):
+        config()
+        for item in fields(config):  # type: ignore[arg-type]
+            if not str(item.type).startswith("str"):
+                assert item.metadata["unit"], item.name
+
+
+@pytest.mark.parametrize(
+    ("config", "name", "words"),
+    [
+        (NetworkConfig, "bad_pixels", "learn or keep"),
+        (OutputConfig, "events", "hits or all"),
+        (OutputConfig, "images", "raw, gzip, lz4 or none"),
+        (OutputConfig, "mask_out", "none or artifacts"),
+        (OutputConfig, "powder", "none or max"),
+    ],
+)
+def test_configs_check_their_choices(config: type, name: str, words: str) -> None:
+    with pytest.raises(ValueError, match=f"^{name} is 'jpeg', it should be {words}$"):
+        config(**{name: "jpeg"})
+
+
+def test_the_engine_is_chosen_by_default() -> None:
+    assert build_parser().parse_args(["find", "a.cxi", "-o", "b.cxi"]).engine == "auto"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("--photon-energy", "9.5"), "9.5 eV? photon energy is in eV"),
+        (("--camera-length", "120"), "120 m? camera length is in metres"),
+        (("--camera-length", "nan"), "nan m? camera length is in metres"),
+        (("--limit", "0"), "--limit is 0, it should be at least 1"),
+        (("--json", "nosuch/a.json"), "folder nosuch of --json does not exist"),
+        (("--engine", "tensorrt", "--finder", "v3r3"), "v3r3 has no GPU twin"),
+    ],
+)
+def test_slips_are_one_line(
+    capsys: pytest.CaptureFixture[str], run_file: Path, tmp_path: Path, given: tuple[str, ...], message: str
+) -> None:
+    geom = str(run_file.with_suffix(".geom"))
+    assert main(["find", str(run_file), "-g", geom, "-o", str(tmp_path / "out.cxi"), *given]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"peakrt: error: {message}")
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_arguments_that_are_none_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["find", "a.cxi", "-o", "b.cxi", "--min-snr", "high"])
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("peakrt find: error: argument --min-snr: invalid float value: 'high'; ")
+    assert error.count("\n") == 1
+
+
+@pytest.fixture
+def found(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, run_file: Path, tmp_path: Path
+) -> tuple[str, Path]:
+    """What find prints for a run, and its CXI."""
+    out, geom = tmp_path / "out.cxi", str(run_file.with_suffix(".geom"))
+    with caplog.at_level(logging.INFO, "peakrt"):
+        assert main(["find", str(run_file), "-g", geom, "-o", str(out), "--json", str(tmp_path / "out.json")]) == 0
+    assert sum("engine auto" in line for line in caplog.messages) == 1
+    return capsys.readouterr().out, out
+
+
+def test_the_summary_says_what_limits_and_json_says_the_same(found: tuple[str, Path]) -> None:
+    text, out = found
+    record = json.loads(out.with_suffix(".json").read_text())
+    counts = (
+        f"{record['events']} events, {record['hits']} hits ({record['hit_rate']:.1%}), {record['peaks_per_hit']:.0f} "
+    )
+    assert text.startswith(counts + "peaks a hit\n")
+    assert 0 < record["waiting_s"] + record["finding_s"] + record["writing_s"] <= record["seconds"]
+    for part in ("reading", "finding", "writing"):
+        assert f"{part} " in text.splitlines()[1]
+    import h5py
+
+    with h5py.File(out, "r") as file:
+        n = file["/entry_1/result_1/nPeaks"][:]
+    assert record["hits"] == len(n)
+    assert record["peaks_per_hit"] == pytest.approx(n.mean())
+
+
+@pytest.mark.crystfel
+def test_the_printed_command_runs_as_printed(found: tuple[str, Path]) -> None:
+    """No warning, no error, whatever indexers this CrystFEL was built with."""
+    if shutil.which("indexamajig") is None:
+        pytest.skip("needs CrystFEL's indexamajig on PATH")
+    text, out = found
+    (command,) = [line.strip() for line in text.splitlines() if line.startswith("  indexamajig")]
+    done = subprocess.run(
+        command, shell=True, cwd=out.parent, capture_output=True, text=True, check=True, executable=shutil.which("bash")
+    )
+    said = (done.stdout + done.stderr).lower()
+    assert "warning" not in said
+    assert "error" not in said
+    assert "failed" not in said
+    assert out.with_suffix(".stream").read_text().count("----- Begin chunk") == text_hits(text)
+    assert shlex.split(command)[-1] == str(out.with_suffix(".stream"))
+
+
+def text_hits(text: str) -> int:
+    return int(text.split(" hits")[0].split()[-1])
+
+
+def test_a_log_gets_a_line_every_half_minute(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("peakrt.progress.time.monotonic", lambda: now[0])
+    with caplog.at_level(logging.INFO, "peakrt"), Progress(1000, done=100, hits=10, terminal=False) as progress:
+        summary = Summary(hits=10)
+        for n in range(1, 121):  # two events a second, every other a hit of 20 peaks
+            now[0] += 0.5
+            summary.events, summary.hits, summary.peaks = n, 10 + n // 2, n // 2 * 20 + (n + 1) // 2 * 4
+            progress(summary)
+    assert caplog.messages == [
+        "160 of 1000 (16%) events, 2.0 events/s, 40 hits (25.0%), 20 peaks/hit, 07:00 left",
+        "220 of 1000 (22%) events, 2.0 events/s, 70 hits (31.8%), 20 peaks/hit, 06:30 left",
+    ]
+
+
+def test_a_terminal_gets_a_bar_with_the_hit_rate(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress(2, terminal=True) as progress:
+        progress(Summary(events=1, hits=1, peaks=30))
+        progress(Summary(events=2, hits=1, peaks=33))
+    assert "1 hits (50.0%), 30 peaks/hit" in capsys.readouterr().err
+
+
+def test_the_log_level_is_obeyed(run_file: Path, tmp_path: Path) -> None:
+    find = ["find", str(run_file), "-g", str(run_file.with_suffix(".geom")), "-o", str(tmp_path / "a.cxi")]
+    done = subprocess.run(
+        [sys.executable, "-m", "peakrt.cli", *find, "--log-level", "error", "-n", "1"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stderr == ""
