@@ -19,14 +19,14 @@ import pytest
 
 from peakrt import PeakFinder, Peakfinder8Config, V3r3Config, wire
 from peakrt.config import NetworkConfig
-from peakrt.remote import RemoteFinder
-from peakrt.serve import Server, _Client, _Turns
+from peakrt.remote import RemoteFinder, server_status
+from peakrt.serve import Server
 
 from .host_gpu import HostGpu
 
 HELLO = {
-    "version": wire.VERSION, "finder": "v3r3", "options": {}, "geometry": None, "shape": [1, 8, 8], "slots": 2,
-    "slot_bytes": 4096,
+    "version": wire.VERSION, "ask": "finder", "finder": "v3r3", "options": {}, "geometry": None, "place": "",
+    "shape": [1, 8, 8], "slots": 2, "slot_bytes": 4096, "deaths": 0, "resent": 0,
 }  # fmt: skip
 CONFIG = Peakfinder8Config(adc_threshold=20.0, min_snr=5.0)
 
@@ -45,7 +45,7 @@ def served(place: Path):
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     yield place
-    server._linger = 0
+    server.stop()
     thread.join(timeout=20)
     assert not thread.is_alive()
     assert not place.exists()
@@ -191,7 +191,7 @@ def test_a_server_that_cannot_live_is_an_error(place: Path, small_detector, monk
     import peakrt.remote as module
 
     monkeypatch.setattr(module, "_START_S", 1.0)
-    monkeypatch.setattr(module, "_start", lambda path: subprocess.Popen([sys.executable, "-c", "raise SystemExit(1)"]))
+    monkeypatch.setattr(module, "_command", lambda path: [sys.executable, "-c", "raise SystemExit(1)"])
     with (
         RemoteFinder(CONFIG, geometry=small_detector, path=place) as remote,
         pytest.raises(RuntimeError, match="no server came up"),
@@ -234,9 +234,7 @@ def test_memory_that_could_vanish_is_refused(served: Path, size: int, seals: int
     fcntl.fcntl(memory, fcntl.F_ADD_SEALS, seals)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.connect(str(served))
-        wire.send(connection, HELLO)
-        assert wire.receive(connection)[0]["ok"]
-        socket.send_fds(connection, [b"m"], [memory])
+        wire.send(connection, HELLO, descriptors=[memory])
         assert message in wire.receive(connection)[0]["error"]
     os.close(memory)
 
@@ -291,20 +289,6 @@ def test_dead_servers_socket_is_taken_over(place: Path) -> None:
     assert not place.exists()
 
 
-def test_clients_take_turns() -> None:
-    turns = _Turns()
-    greedy, modest = (_Client(None, "", (1,), 1, 1, None) for _ in range(2))  # type: ignore[arg-type]
-    for k in range(5):
-        turns.put(greedy, {"id": k})
-    turns.put(modest, {"id": 99})
-    order = [turns.take()[1]["id"] for _ in range(6)]  # type: ignore[index]
-    assert order == [0, 99, 1, 2, 3, 4]
-    turns.put(greedy, {"id": 1})
-    turns.forget(greedy)
-    turns.close()
-    assert turns.take() is None
-
-
 def test_server_takes_the_frames_of_several_ranks_together_for_a_gpu(
     place: Path, host_gpu: HostGpu, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -343,7 +327,7 @@ def test_server_takes_the_frames_of_several_ranks_together_for_a_gpu(
     for one in ranks:
         one.start()
     until = time.monotonic() + 20
-    while sum(len(client.waiting) for client in list(server._turns._order)) < 8 and time.monotonic() < until:
+    while server_status(place)["waiting"] < 8 and time.monotonic() < until:
         time.sleep(0.02)
     release.set()
     for one in ranks:
@@ -356,7 +340,7 @@ def test_server_takes_the_frames_of_several_ranks_together_for_a_gpu(
             else:
                 np.testing.assert_array_equal(found[number][k]["ss"], expected(frame)["ss"])
     assert max(batches) > 1
-    server._linger = 0
+    server.stop()
     thread.join(timeout=20)
 
 
@@ -366,7 +350,7 @@ def test_a_finder_without_such_an_engine_is_refused(place: Path, host_gpu: HostG
     thread.start()
     with RemoteFinder(V3r3Config(), path=place) as finder, pytest.raises(ValueError, match="no GPU twin"):
         finder(frames(1)[0])
-    server._linger = 0
+    server.stop()
     thread.join(timeout=20)
 
 

@@ -69,7 +69,7 @@ def _serve(key: tuple[Any, ...], geometry: Detector | None, good: _Mask) -> Remo
         if known[0] is good or (known[0] is not None and good is not None and np.array_equal(known[0], good)):
             return known[1]
         known[1].close()
-    _served[key] = (good, RemoteFinder(NetworkConfig(), geometry=geometry, mask=good))
+    _served[key] = (good, RemoteFinder(NetworkConfig(), geometry=geometry, mask=good, place=repr(key[0])))
     return _served[key][1]
 
 

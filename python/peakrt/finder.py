@@ -133,6 +133,15 @@ class PeakFinder:
         twin._method = None if self._method is None else self._method.clone()
         return twin
 
+    def prepare(self, shape: tuple[int, ...]) -> None:
+        """Make the plan for frames of a shape before the first one comes, on the CPU; clones made later share it.
+
+        Raises ValueError where the geometry or mask is of another shape, or an option makes no sense.
+        """
+        good = self.mask_for(None, shape)
+        if self._method is None:
+            self._method = self._make_method(good)
+
     def mask_for(self, event_mask: npt.NDArray[np.bool_] | None, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
         """Good pixels of an event: the geometry's, the caller's and the event's own."""
         if self._mask is not None and (event_mask is self._event_mask or _same(event_mask, self._event_mask)):

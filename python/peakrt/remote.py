@@ -1,4 +1,4 @@
-"""A finder whose work the node's server does: the same calls as PeakFinder, one memory for all ranks' lore."""
+"""A finder whose work the node's server does: the same calls as PeakFinder, and what is learned is shared by all ranks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Iterable
+from collections import deque
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +25,26 @@ from peakrt_geometry.crystfel import format_geom
 from . import wire
 from .classical import as_frame, as_mask
 from .config import FinderConfig, NetworkConfig, named
+from .model import shipped_models
 from .peaks import PEAK, PeakArray, PeakTable
 
 log = logging.getLogger("peakrt")
 _START_S = 30.0  # a server that is not there by then will not come
+_STATUS_S = 10.0  # a server that lives answers at once
 _started: list[subprocess.Popen[bytes]] = []  # they outlive the finder that started them
 
 
 class RemoteFinder:
     """Finds peaks through the node's server, which it starts if there is none.
 
-    config, geometry, mask : as PeakFinder's; slots : frames that may be on their way at a time
-    A server that dies is started once more, and the frames on their way are sent again; a second death without a
-    frame between is an error. Close it, or leave its context, when done. Raises ValueError for what the finder refuses,
-    PermissionError for another user's server, RuntimeError for one that cannot be started.
+    config, geometry, mask : as PeakFinder's
+    slots : frames that may be on their way at a time, 1 to 64
+    place : tells detectors of the same shape, geometry and mask apart, for what the network learns of each
+    A server that dies is started again, and the frames on their way are sent once more; the third death without an
+    answer between is an error. What the server's network learns of a detector depends on which rank comes first and is
+    lost with the server (serve.py says when the peaks of a frame are the same nevertheless). For one thread; close it,
+    or leave its context, when done. Raises ValueError for what the finder or the server refuses, PermissionError for
+    another user's server, RuntimeError for one that cannot be started or makes no sense.
     """
 
     def __init__(
@@ -46,10 +54,13 @@ class RemoteFinder:
         geometry: Detector | None = None,
         mask: npt.ArrayLike | None = None,
         slots: int = 4,
+        place: str = "",
         path: Path | None = None,
     ) -> None:
+        if not 1 <= slots <= wire.MAX_SLOTS:
+            raise ValueError(f"slots is {slots}, it should be 1 to {wire.MAX_SLOTS}")
         self._config, self._geometry, self._mask = config or NetworkConfig(), geometry, mask
-        self._slots, self._path = slots, path or wire.socket_path()
+        self._slots, self._place, self._path = slots, place, path or wire.socket_path()
         self._connection: socket.socket | None = None
         self._memory: mmap.mmap | None = None
         self._shape: tuple[int, ...] = ()
@@ -57,7 +68,8 @@ class RemoteFinder:
         self._next = 0
         self._flying: dict[int, dict[str, Any]] = {}  # requests that have no answer yet
         self._answers: dict[int, PeakArray | ValueError] = {}
-        self._deaths = 0
+        self._unwanted: set[int] = set()  # on their way, but nobody will ask for the answer
+        self._deaths = self._deaths_in_all = 0
 
     def __enter__(self) -> RemoteFinder:
         return self
@@ -73,6 +85,8 @@ class RemoteFinder:
             os.close(self._descriptor)
             self._memory = None
         self._flying.clear()
+        self._answers.clear()
+        self._unwanted.clear()
 
     def _hang_up(self) -> None:
         if self._connection is not None:
@@ -89,13 +103,18 @@ class RemoteFinder:
 
     def map(self, frames: Iterable[npt.ArrayLike]) -> Generator[PeakArray, None, None]:
         """Give the peaks of frames in their order, as many on their way as there are slots."""
-        waiting: list[int] = []
-        for frame in frames:
-            if len(waiting) == self._slots:
-                yield self._result(waiting.pop(0))
-            waiting.append(self._submit(as_frame(frame)))
-        for number in waiting:
-            yield self._result(number)
+        waiting: deque[int] = deque()
+        try:
+            for frame in frames:
+                if len(waiting) == self._slots:
+                    yield self._result(waiting.popleft())
+                waiting.append(self._submit(as_frame(frame)))
+            while waiting:
+                yield self._result(waiting.popleft())
+        finally:
+            for number in waiting:
+                if self._answers.pop(number, None) is None:
+                    self._unwanted.add(number)
 
     # Frames out, answers in
 
@@ -142,14 +161,16 @@ class RemoteFinder:
         except (EOFError, OSError):
             self._revive()
             return
-        number = int(answer["id"])
+        if answer.keys() == {"error"}:
+            raise RuntimeError(f"the server ended the connection: {answer['error']}")
+        number, error = wire.read_answer(answer, payload)
         if self._flying.pop(number, None) is None:
             raise RuntimeError(f"the server answered request {number}, which was not asked or is answered already")
         self._deaths = 0
-        if "error" in answer:
-            self._answers[number] = ValueError(str(answer["error"]))
+        if number in self._unwanted:
+            self._unwanted.discard(number)
         else:
-            self._answers[number] = np.frombuffer(payload, PEAK).copy()
+            self._answers[number] = np.frombuffer(payload, PEAK).copy() if error is None else ValueError(error)
 
     # The server
 
@@ -164,6 +185,7 @@ class RemoteFinder:
         """After the server's death: connect to another, and send again what was on its way."""
         self._hang_up()
         self._deaths += 1
+        self._deaths_in_all += 1
         if self._deaths > 2:
             raise RuntimeError("the server died three times over the same frames: run without it, or look at its log")
         log.warning("the server has gone: starting it again, %d frames are sent once more", len(self._flying))
@@ -186,18 +208,21 @@ class RemoteFinder:
         return self._connection
 
     def _greet(self, connection: socket.socket) -> None:
+        """Say what finder is wanted and where frames lie. Raises ValueError if the server refuses."""
         name, options = named(self._config)
+        model = options.get("model")
+        if model is not None and Path(model).is_file() and model not in shipped_models():
+            options["model"] = str(Path(model).resolve())  # the server may work in another folder
         mask = b"" if self._mask is None else np.packbits(as_mask(self._mask, self._shape)).tobytes()
         hello = {
-            "version": wire.VERSION, "finder": name, "options": options,
-            "geometry": None if self._geometry is None else format_geom(self._geometry),
+            "version": wire.VERSION, "ask": "finder", "finder": name, "options": options,
+            "geometry": None if self._geometry is None else format_geom(self._geometry), "place": self._place,
             "shape": self._shape, "slots": self._slots, "slot_bytes": self._slot_bytes,
+            "deaths": self._deaths_in_all, "resent": len(self._flying) if self._deaths_in_all else 0,
         }  # fmt: skip
-        wire.send(connection, hello, mask)
-        answer, _ = wire.receive(connection)
+        answer = _ask(connection, hello, mask, [self._descriptor])
         if "error" in answer:
             raise ValueError(f"the server refused: {answer['error']}")
-        socket.send_fds(connection, [b"m"], [self._descriptor])
 
     def _reach(self) -> socket.socket:
         """Connect, and start the server if nobody answers; one rank does, the others wait for it."""
@@ -205,15 +230,8 @@ class RemoteFinder:
         process: subprocess.Popen[bytes] | None = None
         with open(self._path.with_suffix(".lock"), "w") as lock:
             while time.monotonic() < until:
-                connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-                try:
-                    connection.connect(str(self._path))
-                except OSError:
-                    connection.close()
-                else:
-                    if wire.peer_uid(connection) != os.getuid():
-                        connection.close()
-                        raise PermissionError(f"the server at {self._path} is another user's")
+                connection = _connect(self._path)
+                if connection is not None:
                     return connection
                 if process is None:
                     try:
@@ -229,11 +247,52 @@ class RemoteFinder:
         )
 
 
+def server_status(path: Path) -> dict[str, Any]:
+    """Numbers of the server that listens at a path: Server.status(). Raises ConnectionError if there is none."""
+    connection = _connect(path)
+    if connection is None:
+        raise ConnectionError(f"no server listens at {path}: ranks start it when they need it")
+    with connection:
+        connection.settimeout(_STATUS_S)
+        answer = _ask(connection, {"version": wire.VERSION, "ask": "status"})
+    if not isinstance(answer.get("status"), dict):
+        raise ConnectionError(f"the server at {path} refused: {answer.get('error', 'it gave no status')}")
+    return dict(answer["status"])
+
+
+def _connect(path: Path) -> socket.socket | None:
+    """Connect to the server at a path; None if nobody listens. Raises PermissionError for another user's."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.connect(str(path))
+    except OSError:
+        connection.close()
+        return None
+    if wire.peer_uid(connection) != os.getuid():
+        connection.close()
+        raise PermissionError(f"the server at {path} is another user's")
+    return connection
+
+
+def _ask(
+    connection: socket.socket, question: dict[str, Any], payload: bytes = b"", descriptors: Sequence[int] = ()
+) -> dict[str, Any]:
+    """Send a first message and give the answer's header."""
+    with suppress(BrokenPipeError, ConnectionResetError):  # a server that refuses may not read on: it has said why
+        wire.send(connection, question, payload, descriptors)
+    return wire.receive(connection)[0]
+
+
+def _command(path: Path) -> list[str]:
+    """What starts a server."""
+    return [sys.executable, "-m", "peakrt.cli", "serve", "--socket", str(path)]
+
+
 def _start(path: Path) -> subprocess.Popen[bytes]:
+    """Start a server. It is kept in _started, for a Popen that is dropped while its process runs is a warning."""
     with open(path.with_suffix(".log"), "ab") as output:
-        command = [sys.executable, "-m", "peakrt.cli", "serve", "--socket", str(path)]
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            _command(path), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
     _started[:] = [earlier for earlier in _started if earlier.poll() is None] + [process]
     return process

@@ -1,0 +1,121 @@
+"""Requests of all ranks, given to workers so that every rank gets the same share of their time.
+
+Start-time fair queueing (Goyal, Vin & Cheng, IEEE/ACM Trans. Netw. 5 (1997) 690): each client has a clock of the time it has
+been given, and the client with the lowest clock is next. One that had nothing to ask takes up the clock of the others, so
+that it is next without having saved up time; one that asks for many frames, or slow ones, waits for the others.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+
+class Share:
+    """A client's place in the queue; Server's clients derive from it.
+
+    clock : seconds of workers given to it; expected : seconds that its next frame will take, as the last one did
+    finder : what finds its peaks
+    """
+
+    def __init__(self) -> None:
+        self.finder: Any = None
+        self.waiting: deque[Request[Any]] = deque()
+        self.clock = self.expected = 0.0
+        self.held = False
+
+
+Client = TypeVar("Client", bound=Share)
+
+
+@dataclass(eq=False)
+class Request(Generic[Client]):
+    """A frame to find the peaks of: the client's number for it, the slot it lies in, its dtype, since when it waits."""
+
+    client: Client
+    number: int
+    slot: int
+    dtype: str
+    since: float = field(default_factory=time.monotonic)
+    charged: float = 0.0
+
+
+class FairQueue(Generic[Client]):
+    """Requests in turn. All methods may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._ready = threading.Condition()
+        self._order: dict[Client, None] = {}  # those that wait and are not held; who was served last is last
+        self._now = 0.0  # clock of the client served last
+        self._closed = False
+
+    def put(self, request: Request[Client]) -> None:
+        """Add a request."""
+        client = request.client
+        with self._ready:
+            if not client.waiting:
+                client.clock = max(client.clock, self._now)
+            client.waiting.append(request)
+            self._settle(client)
+
+    def take(self) -> Request[Client] | None:
+        """Give the next request, waiting for one; None once closed."""
+        with self._ready:
+            while not self._order and not self._closed:
+                self._ready.wait()
+            return None if self._closed else self._next(list(self._order))
+
+    def take_more(self, finder: object, n: int) -> list[Request[Client]]:
+        """Give up to n more requests that wait now for one finder, in turn."""
+        taken: list[Request[Client]] = []
+        with self._ready:
+            while len(taken) < n:
+                alike = [client for client in self._order if client.finder is finder]
+                if not alike:
+                    break
+                taken.append(self._next(alike))
+        return taken
+
+    def charge(self, request: Request[Client], seconds: float) -> None:
+        """Say how long a request took, instead of what was expected."""
+        with self._ready:
+            request.client.clock += seconds - request.charged
+            request.client.expected = seconds
+
+    def hold(self, client: Client, held: bool) -> None:
+        """Give no request of a client to workers, or do so again."""
+        with self._ready:
+            client.held = held
+            self._settle(client)
+
+    def forget(self, client: Client) -> None:
+        """Drop what a client waits for."""
+        with self._ready:
+            client.waiting.clear()
+            self._settle(client)
+
+    def close(self) -> None:
+        """Give nothing more."""
+        with self._ready:
+            self._closed = True
+            self._ready.notify_all()
+
+    def _settle(self, client: Client) -> None:
+        """Put a client into the order, or take it out."""
+        if not client.waiting or client.held:
+            self._order.pop(client, None)
+        else:
+            self._order[client] = None
+            self._ready.notify()
+
+    def _next(self, clients: list[Client]) -> Request[Client]:
+        client = min(clients, key=lambda one: one.clock)
+        del self._order[client]
+        request: Request[Client] = client.waiting.popleft()
+        self._now, request.charged = client.clock, client.expected
+        client.clock += client.expected
+        self._settle(client)
+        return request
