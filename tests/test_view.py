@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
@@ -11,6 +12,7 @@ import pytest
 from scipy import ndimage
 
 from peakrt.assemble import Canvas
+from peakrt.cli import main
 from peakrt.columns import DATA, N_PEAKS, POWDER_HITS, POWDER_MISSES, RESULT
 from peakrt.config import OutputConfig
 from peakrt.event import Event
@@ -23,7 +25,7 @@ from peakrt.view import FEW, MANY, ONE, Layout, Picture, Scaled, contrast, rings
 from peakrt.writer import CxiWriter
 from peakrt_geometry import Detector, Panel, detector_names, load_detector, read_geom
 
-from .test_run import peakrt
+from .test_run import peakrt as in_a_process
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -205,6 +207,27 @@ def test_a_frame_of_one_value_is_drawn(value: float, tmp_path: Path) -> None:
 # From the command line
 
 
+@dataclass
+class Done:
+    """What a command left."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def peakrt(capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """Run a command in this process, which saves importing everything."""
+
+    def run(*arguments: object) -> Done:
+        status = main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return Done(status, out, err)
+
+    return run
+
+
 @pytest.fixture(scope="module")
 def found(run_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What peakrt find writes of the simulated run, powders included."""
@@ -217,15 +240,15 @@ def found(run_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_view(run_file: Path, tmp_path: Path) -> None:
     geometry = run_file.with_suffix(".geom")
-    done = peakrt("view", run_file, "-g", geometry, "-o", tmp_path / "one.png")
+    done = in_a_process("view", run_file, "-g", geometry, "-o", tmp_path / "one.png")
     assert done.returncode == 0, done.stderr
-    done = peakrt("view", run_file, "-o", tmp_path / "sheet.png", "--sheet", 3)  # finds the .geom beside it
+    done = in_a_process("view", run_file, "-o", tmp_path / "sheet.png", "--sheet", 3)  # finds the .geom beside it
     assert done.stdout.startswith("3 hits"), done.stderr
     for name in ("one.png", "sheet.png"):
         assert (tmp_path / name).read_bytes()[:4] == b"\x89PNG"
 
 
-def test_saved_peaks_are_shown_as_they_are(found: Path, tmp_path: Path) -> None:
+def test_saved_peaks_are_shown_as_they_are(peakrt: Callable[..., Done], found: Path, tmp_path: Path) -> None:
     path = tmp_path / "mine.cxi"
     path.write_bytes(found.read_bytes())
     path.with_suffix(".geom").write_bytes(found.with_suffix(".geom").read_bytes())
@@ -247,7 +270,9 @@ def test_saved_peaks_are_shown_as_they_are(found: Path, tmp_path: Path) -> None:
     assert ": 2 peaks" not in done.stdout
 
 
-def test_peaks_of_another_file_on_the_frames(run_file: Path, found: Path, tmp_path: Path) -> None:
+def test_peaks_of_another_file_on_the_frames(
+    peakrt: Callable[..., Done], run_file: Path, found: Path, tmp_path: Path
+) -> None:
     with h5py.File(found) as file:
         numbers, counts = list(file["/LCLS/eventNumber"]), file[N_PEAKS][:]
     done = peakrt("view", run_file, "--peaks", found, "-e", numbers[2], "-o", tmp_path / "one.png")
@@ -280,7 +305,7 @@ def test_rows_are_found_by_source_or_number(found: Path, tmp_path: Path) -> None
         saved.row_of(Event(frame), 0)
 
 
-def test_powders(run_file: Path, found: Path, tmp_path: Path) -> None:
+def test_powders(peakrt: Callable[..., Done], run_file: Path, found: Path, tmp_path: Path) -> None:
     detector = read_geom(found.with_suffix(".geom"))
     hits, misses, peaks = powders([str(found)], detector, peaks=None, limit=5)
     with h5py.File(found) as file:
@@ -302,7 +327,7 @@ def test_powders(run_file: Path, found: Path, tmp_path: Path) -> None:
     assert f"{n_peaks} peaks of" in done.stdout, done.stderr
 
 
-def test_powder_of_a_file_without_images(found: Path, tmp_path: Path) -> None:
+def test_powder_of_a_file_without_images(peakrt: Callable[..., Done], found: Path, tmp_path: Path) -> None:
     bare = tmp_path / "bare.cxi"
     bare.write_bytes(found.read_bytes())
     bare.with_suffix(".geom").write_bytes(found.with_suffix(".geom").read_bytes())
@@ -312,6 +337,9 @@ def test_powder_of_a_file_without_images(found: Path, tmp_path: Path) -> None:
     done = peakrt("view", bare, "--powder", "-o", tmp_path / "powder.png")
     assert done.returncode == 0, done.stderr
     assert "maximum" not in done.stdout
+    done = peakrt("view", bare, "-o", tmp_path / "frame.png")
+    assert "holds peaks without images: view the frames that were searched, with --peaks" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_geometry_beside(found: Path, tmp_path: Path) -> None:
@@ -336,7 +364,7 @@ def test_geometry_beside(found: Path, tmp_path: Path) -> None:
     ],
 )
 def test_wrong_input_is_one_line(
-    arguments: tuple[str, ...], message: str, run_file: Path, found: Path, tmp_path: Path
+    arguments: tuple[str, ...], message: str, peakrt: Callable[..., Done], run_file: Path, found: Path, tmp_path: Path
 ) -> None:
     other = tmp_path / "other.cxi"
     other.write_bytes(found.read_bytes())

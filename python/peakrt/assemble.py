@@ -12,6 +12,7 @@ import numpy.typing as npt
 from peakrt_geometry import Detector, Panel
 
 Image = npt.NDArray[np.float32]
+_PIXELS_AT_ONCE = 2**20  # whose cells are worked out in one go: 24 MB
 
 
 @dataclass(frozen=True)
@@ -84,28 +85,31 @@ class Canvas:
     def _put(self, panel: Panel, values: Image, image: Image, covered: npt.NDArray[np.bool_]) -> None:
         corner, steps = self._placed(panel)
         n_ss, n_fs = values.shape
-        ss, fs = np.arange(n_ss)[:, None] + 0.5, np.arange(n_fs)[None, :] + 0.5
-        row = np.floor(corner[1] + ss * steps[0, 1] + fs * steps[1, 1]).astype(np.intp)
-        column = np.floor(corner[0] + ss * steps[0, 0] + fs * steps[1, 0]).astype(np.intp)
-        index = row * self.shape[1] + column
-        np.maximum.at(image.reshape(-1), index.ravel(), values.ravel())
-        covered.reshape(-1)[index] = True
+        fs = np.arange(n_fs)[None, :] + 0.5
+        lines = max(1, _PIXELS_AT_ONCE // n_fs)
+        for start in range(0, n_ss, lines):
+            block = values[start : start + lines]
+            ss = np.arange(start, start + len(block))[:, None] + 0.5
+            row = np.floor(corner[1] + ss * steps[0, 1] + fs * steps[1, 1]).astype(np.intp)
+            column = np.floor(corner[0] + ss * steps[0, 0] + fs * steps[1, 0]).astype(np.intp)
+            index = (row * self.shape[1] + column).ravel()
+            np.maximum.at(image.reshape(-1), index, block.ravel())
+            covered.reshape(-1)[index] = True
         if abs(np.linalg.det(steps)) > 1e-3:  # a panel seen edge-on has no inside
-            self._fill(corner, steps, values, (row, column), image, covered)
+            self._fill(corner, steps, values, image, covered)
 
     def _fill(
         self,
         corner: npt.NDArray[np.float64],
         steps: npt.NDArray[np.float64],
         values: Image,
-        cells: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]],
         image: Image,
         covered: npt.NDArray[np.bool_],
     ) -> None:
         """Give the cells of a panel that have no pixel's centre the pixel that covers theirs."""
-        top, left = cells[0].min(), cells[1].min()
-        box = (slice(top, cells[0].max() + 1), slice(left, cells[1].max() + 1))
-        row, column = np.nonzero(~covered[box])
+        ends = corner + np.array([(a * values.shape[0], b * values.shape[1]) for a in (0, 1) for b in (0, 1)]) @ steps
+        (left, top), (right, bottom) = np.floor(ends.min(axis=0)).astype(int), np.ceil(ends.max(axis=0)).astype(int)
+        row, column = np.nonzero(~covered[top:bottom, left:right])
         row, column = row + top, column + left
         centre = np.stack([column + 0.5 - corner[0], row + 0.5 - corner[1]], axis=-1)
         ss, fs = np.floor(centre @ np.linalg.inv(steps)).astype(np.intp).T

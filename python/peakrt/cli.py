@@ -494,6 +494,9 @@ def _view_geometry(parsed: argparse.Namespace) -> Detector | None:
 
 
 def _view_source(parsed: argparse.Namespace) -> Source:
+    from .pictures import check_images
+
+    check_images(parsed.inputs)
     source = open_source(parsed.inputs, _view_geometry(parsed))
     source.detector = override(source.detector, parsed)
     return source

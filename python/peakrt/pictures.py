@@ -29,6 +29,18 @@ def geometry_beside(inputs: Sequence[str]) -> Path | None:
     return beside if first.suffix in (".cxi", ".h5", ".lst") and beside.is_file() else None
 
 
+def check_images(inputs: Sequence[str]) -> None:
+    """Raise ValueError for an input that holds peaks but not the frames that they were found in."""
+    for path in inputs:
+        if has_peaks(path):
+            with SavedPeaks(path) as saved:
+                if not saved.has_images:
+                    raise ValueError(
+                        f"{path} holds peaks without images: view the frames that were searched, with --peaks {path}; "
+                        "or --powder"
+                    )
+
+
 def mark_mm(detector: Detector, panel: npt.ArrayLike, ss: npt.ArrayLike, fs: npt.ArrayLike) -> Positions:
     """Laboratory x and y in mm, (n, 2), of raw positions; those on no panel are left out."""
     x, y, _ = detector.lab_position_m(panel, ss, fs)

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from .columns import DATA, N_PEAKS, POWDER_HITS, POWDER_MISSES, RESULT
+from .columns import DATA, N_PEAKS, POWDER_HITS, POWDER_MISSES, PROVENANCE, RESULT
 from .event import Event
 from .writer import SOURCE
 
@@ -66,8 +66,8 @@ class SavedPeaks:
 
     @property
     def has_images(self) -> bool:
-        """Whether the frames stand in the file as well."""
-        return DATA in self._file
+        """Whether the frames stand in the file as well. Other programs put them where the geometry says."""
+        return DATA in self._file or PROVENANCE not in self._file
 
     def powders(self) -> dict[str, npt.NDArray[np.float32]]:
         """Powder patterns of the file, (ss, fs) of the slab, by what they are of; none where it has none."""
