@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .environment import setting
+
 log = logging.getLogger("peakrt")
 
 _MAGIC = b"PeakRT engine 1\n"
@@ -28,9 +30,9 @@ def cache_folder() -> Path:
 
     Raises PermissionError for a folder that another user owns or others can write.
     """
-    given = os.environ.get("PEAKRT_CACHE")
+    given = setting("PEAKRT_CACHE")
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = Path(given) if given else base / "peakrt"
+    folder = given or base / "peakrt"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
