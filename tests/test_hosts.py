@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import inspect
+import json
+import os
+import shutil
 import subprocess
 import sys
 import types
@@ -10,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import fabio
 import h5py
 import numpy as np
 import pytest
@@ -56,10 +61,11 @@ peakfinder8_peak_detection: {{{thresholds}}}
     return path
 
 
-THRESHOLDS = (
-    "max_num_peaks: 2048, adc_threshold: 10.0, minimum_snr: 5.0, min_pixel_count: 2, max_pixel_count: 60, "
-    "local_bg_radius: 3, min_res: 5, max_res: 300, fast_mode: false"
-)
+VALUES = {
+    "max_num_peaks": 2048, "adc_threshold": 10.0, "minimum_snr": 5.0, "min_pixel_count": 2, "max_pixel_count": 60,
+    "local_bg_radius": 3, "min_res": 5, "max_res": 300, "fast_mode": False,
+}  # fmt: skip
+THRESHOLDS = ", ".join(f"{name}: {json.dumps(value)}" for name, value in VALUES.items())
 
 
 @pytest.fixture
@@ -123,6 +129,159 @@ def test_om_takes_our_layers_by_the_names_of_its_own(om: Any, monkeypatch: pytes
     for name in ("CrystallographyProcessing", "CheetahProcessing"):
         found = import_class_from_layer(layer_name="processing_layer", class_name=name)
         assert found is getattr(om, name)
+
+
+def test_om_class_has_the_methods_of_oms(om: Any) -> None:
+    from om.algorithms.crystallography import Peakfinder8PeakDetection as Theirs
+
+    from peakrt_plugin.om import Peakfinder8PeakDetection as Ours
+
+    public = {name for name in dir(Theirs) if not name.startswith("_")}
+    assert len(public) == 19
+    assert public == {name for name in dir(Ours) if not name.startswith("_")}
+    for name in public | {"__init__"}:
+        theirs, ours = (inspect.signature(getattr(cls, name)).parameters for cls in (Theirs, Ours))
+        for parameter in theirs.values():
+            assert ours[parameter.name].kind == parameter.kind, f"{name}({parameter.name})"
+        more = [parameter for parameter in ours.values() if parameter.name not in theirs]
+        assert all(parameter.default is not parameter.empty for parameter in more)
+
+
+CHANGES = {
+    "adc_thresh": 60.0, "minimum_snr": 9.0, "min_pixel_count": 4, "max_pixel_count": 8, "local_bg_radius": 5, "min_res": 40,
+    "max_res": 100,
+}  # fmt: skip
+
+
+def test_om_class_is_tweaked_as_oms(om: Any, shots: Any, tmp_path: Path) -> None:
+    """Each parameter that OM's tweaker sets changes the peaks as it changes OM's, and is given back."""
+    from om.algorithms.crystallography import Peakfinder8PeakDetection as Theirs
+    from om.lib.geometry import GeometryInformation
+
+    from peakrt_plugin.om import Peakfinder8PeakDetection as Ours
+
+    frames, path = shots
+    geometry = GeometryInformation.from_file(geometry_filename=str(path))
+    radius = geometry.get_pixel_maps()["radius"]
+    given = {"name": "peakfinder8_peak_detection", **VALUES}
+    with h5py.File(tmp_path / "bad.h5", "w") as file:
+        file["/data"] = (radius < 120).astype(np.int32)
+    for extra in ({}, {"bad_pixel_map_filename": str(tmp_path / "bad.h5"), "bad_pixel_map_hdf5_path": "/data"}):
+        pair = [
+            cls(
+                radius_pixel_map=radius.astype(np.float32),
+                layout_info=geometry.get_layout_info(),
+                crystallography_parameters={**given, **extra},
+            )
+            for cls in (Theirs, Ours)
+        ]
+        counts = [same_peaks(pair, frames)]
+        for name, value in CHANGES.items():
+            before = getattr(pair[0], f"get_{name}")()
+            assert getattr(pair[1], f"get_{name}")() == before
+            for changed in (value, before):
+                for finder in pair:
+                    getattr(finder, f"set_{name}")(**{name: changed})
+                    assert getattr(finder, f"get_{name}")() == changed
+                counts.append(same_peaks(pair, frames))
+        assert min(counts) > 0
+        assert len(set(counts)) > 4
+    np.testing.assert_array_equal(pair[1].get_bad_pixel_map(), pair[0].get_bad_pixel_map())
+    for finder in pair:
+        finder.set_bad_pixel_map(None)
+        finder.set_radius_pixel_map(radius / 2)
+        finder.set_layout_info({"asic_nx": 128, "asic_ny": 128, "nasics_x": 2, "nasics_y": 2})
+        finder.set_max_res(90)
+    assert same_peaks(pair, frames) > 5
+
+
+def same_peaks(pair: list[Any], frames: list[np.ndarray]) -> int:
+    """Compare OM's finder and ours on frames: the number of peaks."""
+    total = 0
+    for frame in frames:
+        expected, found = (finder.find_peaks(data=frame) for finder in pair)
+        assert found["num_peaks"] == expected["num_peaks"]
+        for name in ("fs", "ss", "intensity", "num_pixels", "max_pixel_intensity"):
+            np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-3)
+        total += found["num_peaks"]
+    return total
+
+
+MONITOR = """
+om:
+  parallelization_layer: MultiprocessingParallelization
+  data_retrieval_layer: PilatusFilesDataRetrieval
+  processing_layer: CheetahProcessing
+data_retrieval_layer:
+  required_data: [timestamp, event_id, beam_energy, detector_distance, detector_data]
+  num_events_in_source: {events}
+  fallback_beam_energy_in_eV: 9500
+  fallback_detector_distance_in_mm: 100
+crystallography:
+  geometry_file: {geometry}
+  geometry_is_optimized: true
+  min_num_peaks_for_hit: 10
+  max_num_peaks_for_hit: 5000
+  speed_report_interval: 10
+peakfinder8_peak_detection: {{{thresholds}}}
+cheetah:
+  processed_directory: {out}
+  processed_filename_prefix: hits
+  processed_filename_extension: h5
+  status_file_update_interval: 100
+  class_sums_sending_interval: 1
+  class_sums_update_interval: 100
+  write_class_sums: true
+  class_sum_filename_prefix: sum
+  hdf5_file_data_type: float32
+  hdf5_file_max_num_peaks: 1024
+  hdf5_fields: {{detector_data: /data/data, event_id: /data/event_id, peak_list: /entry_1/result_1}}
+"""
+
+
+@pytest.fixture
+def om_python() -> str:
+    """An interpreter that runs the whole of OM: with numpy below 2."""
+    python = os.environ.get("PEAKRT_OM_PYTHON", "")
+    if not python or shutil.which(python) is None:
+        pytest.skip(
+            "PEAKRT_OM_PYTHON names no interpreter with this PeakRT and OM: pip install 'numpy<2' ondamonitor==23.8.3"
+        )
+    return python
+
+
+@pytest.mark.parametrize("mode", ["compat", "model"])
+def test_oms_monitor_runs_with_our_finder(om_python: str, shots: Any, tmp_path: Path, mode: str) -> None:
+    """OM's own monitor reads files and writes Cheetah's, once with its finder and once with ours."""
+    frames, geometry = shots
+    paths = [tmp_path / f"frame{k}.cbf" for k in range(len(frames))]
+    for path, frame in zip(paths, frames, strict=True):
+        fabio.cbfimage.CbfImage(data=np.rint(frame).astype(np.int32)).write(str(path))
+    (tmp_path / "list.txt").write_text("".join(f"{path}\n" for path in paths))
+    tables = []
+    for name, module in (("theirs", "om.monitor"), ("ours", "peakrt_plugin.om_processing")):
+        out = tmp_path / name
+        out.mkdir()
+        thresholds = THRESHOLDS if name == "theirs" or mode == "compat" else ""
+        text = MONITOR.format(events=len(frames), geometry=geometry, thresholds=thresholds, out=out)
+        (tmp_path / f"{name}.yaml").write_text(text)
+        start = ["-m", module] if name == "ours" else ["-c", f"from {module} import main; main()"]
+        done = subprocess.run(
+            [om_python, *start, "-c", f"{name}.yaml", "-n", "2", "list.txt"], cwd=tmp_path, capture_output=True, text=True,
+            timeout=200, check=False, env={**os.environ, "PEAKRT_MODE": mode},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        with h5py.File(out / "hits_1.h5") as file:
+            assert file["/data/data"].shape == (len(frames), *frames[0].shape)
+            tables.append(
+                {name: file[f"/entry_1/result_1/{name}"][:] for name in ("nPeaks", "peakXPosRaw", "peakYPosRaw")}
+            )
+    theirs, ours = tables
+    if mode == "compat":
+        for name, values in theirs.items():
+            np.testing.assert_allclose(ours[name], values, rtol=1e-5, atol=1e-3)
+    else:
+        assert (ours["nPeaks"] >= 0.8 * theirs["nPeaks"]).all()
 
 
 # LUTE, which is in no registry: modules of its shape

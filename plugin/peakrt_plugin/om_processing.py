@@ -8,19 +8,22 @@ PEAKRT_MODE=model in the environment the network's, for which the group ``peakfi
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 from om.processing_layer import cheetah, crystallography
 
+from peakrt_geometry import Detector, read_geom
+
 from .mode import choose
 from .om import THRESHOLDS, Peakfinder8PeakDetection, PeakList
 
+log = logging.getLogger("peakrt")
 _GROUP = "peakfinder8_peak_detection"
 
 
@@ -31,20 +34,28 @@ class PeakFinding:
         given = dict(monitor_parameters.get_parameter_group(group=_GROUP))
         if choose(None) == "model":
             given = {**THRESHOLDS, **given}
-        bad_pixels = None
-        if given.get("bad_pixel_map_filename"):
-            with h5py.File(given["bad_pixel_map_filename"]) as file:
-                bad_pixels = file[given["bad_pixel_map_hdf5_path"]][()]
+        radius = geometry_information.get_pixel_maps()["radius"]
+        path = monitor_parameters.get_parameter_group(group="crystallography").get("geometry_file")
         self._finder = Peakfinder8PeakDetection(
-            radius_pixel_map=geometry_information.get_pixel_maps()["radius"],
+            radius_pixel_map=radius,
             layout_info=geometry_information.get_layout_info(),
             crystallography_parameters=given,
-            bad_pixel_map=bad_pixels,
+            geometry=_geometry(path, radius.shape) if path else None,
         )
 
     def find_peaks(self, detector_data: npt.NDArray[Any]) -> PeakList:
         """Peaks of one slab (ss, fs)."""
         return self._finder.find_peaks(data=np.asarray(detector_data))
+
+
+def _geometry(path: str, shape: tuple[int, ...]) -> Detector | None:
+    """OM's geometry file for the network, which wants to know the panels; None where it is not of slabs of a shape."""
+    try:
+        geometry = read_geom(path)
+    except ValueError as error:  # OM reads files that CrystFEL would refuse; it has given the radii
+        log.warning("%s: the network is not told of its panels: %s", path, error)
+        return None
+    return geometry if geometry.shape == (1, *shape) else None
 
 
 @contextmanager
