@@ -44,6 +44,8 @@ def _open_detector(kind: Any, run: Any, name: str) -> Any:
 class ExtraDataSource:
     """Events of one multi-module detector of a run; frames are (module, ss, fs) as the geometry has them."""
 
+    dtype: np.dtype[Any] | None = None  # told by the first event
+
     def __init__(self, folder: str, geometry: Detector, name: str | None = None) -> None:
         try:
             from extra_data import RunDirectory

@@ -37,6 +37,8 @@ class Psana1Source:
     #: psana1 is read from the thread that asks.
     read_ahead = False
 
+    dtype: np.dtype[Any] | None = None  # told by the first event
+
     def __init__(
         self,
         exp: str,

@@ -35,6 +35,8 @@ class Psana2Source:
     #: psana talks MPI: it is read from the thread that asks.
     read_ahead = False
 
+    dtype: np.dtype[Any] | None = None  # told by the first event
+
     def __init__(
         self,
         exp: str,

@@ -67,7 +67,7 @@ class _Block:
     def __init__(self, source: Source, rank: int, size: int) -> None:
         assert isinstance(source, Sized)
         n = len(source)
-        self._source, self.detector = source, source.detector
+        self._source, self.detector, self.dtype = source, source.detector, source.dtype
         self.first, self.end = n * rank // size, n * (rank + 1) // size
 
     def __len__(self) -> int:

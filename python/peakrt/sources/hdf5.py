@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import h5py
 import hdf5plugin  # noqa: F401  (registers the compression filters)
@@ -16,8 +19,26 @@ import numpy.typing as npt
 from peakrt_geometry import Detector, HeaderValue, MaskSource, Panel
 
 from ..event import Event
+from ..hdf5_items import (
+    SizeWatch,
+    check_stored,
+    children,
+    find_group,
+    find_item,
+    get_dataset,
+    holds,
+    number_type,
+    open_hdf5,
+    read,
+    shape_of,
+    where,
+)
 
 log = logging.getLogger("peakrt")
+#: Four times the pixels of the largest detectors.
+MAX_PIXELS = 1 << 26
+#: Numbers an event (photon energy, time stamps) are read at once where they are no more than these.
+_FEW = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -35,98 +56,178 @@ class Hdf5Event:
         return f"{self.path_part}//{self.index}"
 
 
+class Hdf5Events(Sequence[Hdf5Event]):
+    """The events of a file in order, made as they are asked for: a file may claim any number of them.
+
+    parts : what replaces the "%" of the data path, and how many events there are of it (None: one, without an index)
+    """
+
+    def __init__(self, parts: list[tuple[str, int | None]]) -> None:
+        self._parts = parts
+        self._ends = list(accumulate(1 if n is None else n for _, n in parts))
+        self._number = {part: k for k, (part, _) in enumerate(parts)}
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    @overload
+    def __getitem__(self, number: int) -> Hdf5Event: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[Hdf5Event]: ...
+    def __getitem__(self, number: int | slice) -> Hdf5Event | list[Hdf5Event]:
+        if isinstance(number, slice):
+            return [self[k] for k in range(*number.indices(len(self)))]
+        if not -len(self) <= number < len(self):
+            raise IndexError(f"there is no event {number} among {len(self)}")
+        number %= len(self)
+        k = bisect_right(self._ends, number)
+        part, n = self._parts[k]
+        return Hdf5Event(part, None if n is None else number - (self._ends[k] - n))
+
+    def named(self, name: str) -> Hdf5Event | None:
+        """Event of CrystFEL's name; None where there is none."""
+        part, _, text = name.rpartition("//")
+        k = self._number.get(part)
+        if k is None:
+            return None
+        n = self._parts[k][1]
+        if n is None:
+            event = Hdf5Event(part, None)
+        elif text.isascii() and text.isdigit() and len(text) < 19 and int(text) < n:
+            event = Hdf5Event(part, int(text))
+        else:
+            return None
+        return event if event.name == name else None
+
+
 class Hdf5File:
     """The events of one HDF5 file. Opens the file when first read.
 
+    events : a sequence of Hdf5Event; dtype : the type that holds the numbers of all its frames
     Raises ValueError for a geometry without data paths or with more than one event axis, and for datasets that are
-    missing or of another shape than the geometry's; OSError for a file that cannot be opened.
+    missing or of another shape than the geometry's; OSError for a file that cannot be opened, or that is truncated
+    while it is read.
     """
 
     def __init__(self, path: Path, detector: Detector) -> None:
         if not detector.has_data_path:
             raise ValueError(f"geometry {detector.name} has no 'data =' line: it must say where the images stand")
+        if math.prod(detector.shape) > MAX_PIXELS:
+            raise ValueError(
+                f"geometry {detector.name} has frames of {detector.shape} pixels, at most {MAX_PIXELS} are read"
+            )
         self.path, self.detector = path, detector
         self._file: h5py.File | None = None
         self._masks: dict[Any, npt.NDArray[np.bool_] | None] = {}
-        self.events = self._list_events()
+        self._open: dict[str, tuple[h5py.Dataset, SizeWatch]] = {}
+        self._part = ""
+        self._numbers: dict[str, npt.NDArray[Any] | h5py.Dataset | None] = {}
+        #: One panel of each plane of a frame.
+        self._first = {panel.plane: panel for panel in reversed(detector.panels)}
+        try:
+            self.events, self.dtype = self._list_events()
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def file(self) -> h5py.File:
         """The open file."""
         if self._file is None:
-            try:
-                self._file = h5py.File(self.path, "r")
-            except FileNotFoundError:
-                raise FileNotFoundError(f"{self.path} does not exist") from None
-            except PermissionError:
-                raise PermissionError(f"{self.path} cannot be read: no permission") from None
-            except OSError as error:
-                raise OSError(f"{self.path} is not a readable HDF5 file: {_reason(error)}") from error
+            self._file = open_hdf5(self.path)
         return self._file
 
     def close(self) -> None:
         """Close the file; the next read opens it again."""
+        for held in (self._masks, self._open, self._numbers):
+            held.clear()
         if self._file is not None:
             self._file.close()
             self._file = None
-            self._masks.clear()
 
-    def dataset(self, path: str, part: str = "") -> h5py.Dataset:
-        """Dataset of a path in which "%" stands for the event's part. Raises ValueError if there is none."""
-        full = path.replace("%", part, 1)
-        try:
-            found = self.file[full]
-        except KeyError:
-            raise ValueError(f"{self.path} has no dataset {full} (the geometry's data path)") from None
-        if not isinstance(found, h5py.Dataset):
-            raise ValueError(f"{full} in {self.path} is a group, the geometry says it holds the images")
-        return found
+    def dataset(self, path: str, part: str = "") -> tuple[h5py.Dataset, SizeWatch]:
+        """Dataset of a path in which "%" stands for the event's part, and the watch over its files.
 
-    def _list_events(self) -> list[Hdf5Event]:
-        panel = self.detector.panels[0]
-        parts = self._path_parts(panel.data or "")
-        events = []
-        for part in parts:
-            dataset = self.dataset(panel.data or "", part)
-            axis = self._check_shape(dataset, panel)
-            if axis is None:
-                events.append(Hdf5Event(part, None))
-            else:
-                events += [Hdf5Event(part, index) for index in range(dataset.shape[axis])]
-        return events
+        Raises ValueError if there is none.
+        """
+        if part != self._part:  # a file may have any number of parts: those of one event are kept
+            self._open.clear()
+            self._part = part
+        if path not in self._open:
+            found = get_dataset(self.file, path.replace("%", part, 1))
+            watch = SizeWatch(found)
+            if watch.missing:
+                log.warning(
+                    "%s: %d files with parts of it are missing, these are blank: %s ...",
+                    where(found), len(watch.missing), watch.missing[0],
+                )  # fmt: skip
+            self._open[path] = found, watch
+        return self._open[path]
+
+    def _list_events(self) -> tuple[Hdf5Events, np.dtype[Any]]:
+        parts: list[tuple[str, int | None]] = []
+        kinds: set[np.dtype[Any]] = set()
+        for part in self._path_parts(self.detector.panels[0].data or ""):
+            counts = set()
+            for panel in self._first.values():
+                dataset, _ = self.dataset(panel.data or "", part)
+                counts.add(self._check_shape(dataset, panel))
+                kinds.add(number_type(dataset))
+            if len(counts) > 1:
+                raise ValueError(
+                    f"the panels' datasets in {self.path} have different numbers of events: {', '.join(map(str, counts))}"
+                )
+            parts.append((part, counts.pop()))
+        if sum(n or 1 for _, n in parts) > 2**62:
+            raise ValueError(f"{self.path} claims more events than can be counted: is it damaged?")
+        return Hdf5Events(parts), np.result_type(*kinds).newbyteorder("=") if kinds else np.dtype(np.float32)
 
     def _path_parts(self, path: str) -> list[str]:
         if "%" not in path:
             return [""]
         before, after = path.split("%", 1)
-        group = self.file.get(before.rsplit("/", 1)[0] or "/")
-        if not isinstance(group, h5py.Group):
+        folder, _, stem = before.rpartition("/")
+        group = find_group(self.file, folder or "/")
+        if group is None:
             raise ValueError(f"{self.path} has no group {before!r} to take events from")
-        stem = before.rsplit("/", 1)[1]
-        names = [name.removeprefix(stem) for name in group if name.startswith(stem)]
-        return sorted(n for n in names if before + n + after in self.file)
+        parts = sorted(name.removeprefix(stem) for name in children(group) if name.startswith(stem))
+        there = [part for part in parts if find_item(self.file, before + part + after) is not None]
+        if parts and not there:
+            get_dataset(self.file, before + parts[0] + after)  # says why not
+        if len(there) < len(parts):
+            lost = next(part for part in parts if part not in there)
+            log.warning(
+                "%s: %d of %d datasets %s cannot be opened, going on without them: the first is %s",
+                self.path, len(parts) - len(there), len(parts), path, before + lost + after,
+            )  # fmt: skip
+        return there
+
+    def _dims(self, n_axes: int, panel: Panel) -> tuple[int | str, ...]:
+        # CrystFEL, too, takes the first axis for events
+        return ("%", "ss", "fs") if n_axes == 3 and panel.dims == ("ss", "fs") else panel.dims
 
     def _check_shape(self, dataset: h5py.Dataset, panel: Panel) -> int | None:
-        """Compare a dataset with the geometry; give its event axis."""
-        dims = panel.dims
-        if dataset.ndim == 3 and dims == ("ss", "fs"):  # CrystFEL, too, takes the first axis for events
-            dims = ("%", "ss", "fs")
+        """Compare a dataset with the geometry; give its number of events, None where it has no event axis."""
+        shape = shape_of(dataset)
+        dims = self._dims(len(shape), panel)
         if dims.count("%") > 1:
             raise ValueError(f"geometry {self.detector.name} has more than one event axis, which is not supported")
-        where = f"{dataset.name} in {self.path}"
-        if dataset.ndim != len(dims):
-            raise ValueError(f"{where} has shape {dataset.shape}, the geometry says {' x '.join(map(str, dims))}")
-        if dataset.dtype.kind not in "buif":
-            raise ValueError(f"{where} holds {dataset.dtype}, not numbers")
+        if len(shape) != len(dims):
+            raise ValueError(f"{where(dataset)} has shape {shape}, the geometry says {' x '.join(map(str, dims))}")
+        number_type(dataset)
+        check_stored(dataset)
+        for axis, index in enumerate(dims):
+            if isinstance(index, int) and not 0 <= index < shape[axis]:
+                raise ValueError(f"{where(dataset)} has shape {shape}, the geometry wants index {index} of axis {axis}")
         _, n_ss, n_fs = self.detector.shape
-        found = dataset.shape[dims.index("ss")], dataset.shape[dims.index("fs")]
+        found = shape[dims.index("ss")], shape[dims.index("fs")]
         if found != (n_ss, n_fs):
             verb = "needs" if found[0] < n_ss or found[1] < n_fs else "describes only"
             raise ValueError(
-                f"{where} has frames of {found[0]} x {found[1]} pixels, geometry {self.detector.name} {verb} "
+                f"{where(dataset)} has frames of {found[0]} x {found[1]} pixels, geometry {self.detector.name} {verb} "
                 f"{n_ss} x {n_fs}: is it the right one?"
             )
-        return dims.index("%") if "%" in dims else None
+        return shape[dims.index("%")] if "%" in dims else None
 
     def read(self, event: Hdf5Event) -> Event:
         """Read one event."""
@@ -141,30 +242,27 @@ class Hdf5File:
             timestamp=self._timestamp(event),
         )
 
-    def _plane(self, dataset: h5py.Dataset, panel: Panel, index: int | None) -> npt.NDArray[Any]:
-        """One (ss, fs) plane of a dataset."""
-        dims: tuple[str | int, ...] = (
-            ("%", "ss", "fs") if dataset.ndim == 3 and panel.dims == ("ss", "fs") else panel.dims
-        )
-        selection = tuple(index if d == "%" else d if isinstance(d, int) else slice(None) for d in dims)
-        try:
-            plane = dataset[selection]
-        except (IndexError, ValueError):
-            raise ValueError(f"{dataset.name} in {self.path} has no index {selection}: shape {dataset.shape}") from None
-        return plane.T if dims.index("fs") < dims.index("ss") else plane
+    def _read_part(self, path: str, event: Hdf5Event, selection: tuple[Any, ...]) -> npt.NDArray[Any]:
+        """Part of a frame dataset; an OSError where it may be zeros because a file has become shorter."""
+        dataset, watch = self.dataset(path, event.path_part)
+        values = read(dataset, selection)
+        watch.check()
+        return values
+
+    def _selection(self, dims: Sequence[int | str], index: int | None) -> tuple[Any, ...]:
+        return tuple(index if d == "%" else d if isinstance(d, int) else slice(None) for d in dims)
 
     def _read_frame(self, event: Hdf5Event) -> npt.NDArray[Any]:
         whole = self._whole(event)
         if whole is not None:
             return whole
-        first = {panel.plane: panel for panel in reversed(self.detector.panels)}
         planes = []
         for plane in self.detector.planes:
-            panel = first[plane]
-            planes.append(self._plane(self.dataset(panel.data or "", event.path_part), panel, event.index))
-        shapes = {p.shape for p in planes}
-        if len(shapes) > 1:
-            raise ValueError(f"{self.path}: the panels' arrays have different shapes: {shapes}")
+            panel = self._first[plane]
+            dataset, _ = self.dataset(panel.data or "", event.path_part)
+            dims = self._dims(dataset.ndim, panel)
+            values = self._read_part(panel.data or "", event, self._selection(dims, event.index))
+            planes.append(values.T if dims.index("fs") < dims.index("ss") else values)
         return planes[0][None] if len(planes) == 1 else np.stack(planes)
 
     def _whole(self, event: Hdf5Event) -> npt.NDArray[Any] | None:
@@ -173,16 +271,11 @@ class Hdf5File:
         if n == 1 or len(dims) < 3 or dims[-2:] != ("ss", "fs") or not isinstance(dims[-3], int):
             return None
         lead = dims[:-3]
-        expected = [
-            (self.detector.panels[0].data, tuple(d for d in lead if isinstance(d, int)) + (k,)) for k in range(n)
-        ]
+        path = self.detector.panels[0].data or ""
+        expected = [(path, tuple(d for d in lead if isinstance(d, int)) + (k,)) for k in range(n)]
         if list(self.detector.planes) != expected:
             return None
-        dataset = self.dataset(self.detector.panels[0].data or "", event.path_part)
-        if dataset.ndim != len(dims):
-            return None
-        selection = tuple(event.index if d == "%" else d for d in lead) + (slice(0, n),)
-        return dataset[selection]
+        return self._read_part(path, event, (*self._selection(lead, event.index), slice(0, n)))
 
     def _read_mask(self, event: Hdf5Event, frame: npt.NDArray[Any]) -> npt.NDArray[np.bool_] | None:
         """Good pixels by the geometry's mask files and flags; None where it has none of them.
@@ -193,7 +286,7 @@ class Hdf5File:
         if key in self._masks:
             return self._masks[key]
         good, fixed = None, True
-        for plane, panel in {panel.plane: panel for panel in reversed(self.detector.panels)}.items():
+        for plane, panel in self._first.items():
             number = self.detector.planes.index(plane)
             parts = []
             for source in panel.masks:
@@ -208,8 +301,14 @@ class Hdf5File:
                 good = np.ones(frame.shape, bool) if good is None else good
                 good[number] &= part
         if fixed:
-            self._masks[key] = good
+            self._keep_mask(key, good)
         return good
+
+    def _keep_mask(self, key: tuple[Any, ...], good: npt.NDArray[np.bool_] | None) -> None:
+        """Keep a mask for the events to come; of a file with many parts only that of the last ones."""
+        if len(self._masks) > 4 * (len(self._first) + 1):
+            self._masks.clear()
+        self._masks[key] = good
 
     def _mask_plane(
         self, source: MaskSource, panel: Panel, event: Hdf5Event
@@ -224,55 +323,91 @@ class Hdf5File:
             bits = values.astype(np.int64)
             good = ((bits & source.good) == source.good) & ((bits & source.bad) == 0)
         if every_event:
-            self._masks[key] = good
+            self._keep_mask(key, good)
         return good, every_event
 
     def _load_mask(self, source: MaskSource, panel: Panel, event: Hdf5Event) -> tuple[npt.NDArray[Any] | None, bool]:
         if source.file is None:
             path = source.path.replace("%", event.path_part, 1)
-            if path not in self.file:
+            if not holds(self.file, path):
                 log.warning("%s has no mask %s: going on without it", self.path, path)
                 return None, True
-            return self._cut_mask(self.file[path], panel, event)
+            dataset, watch = self.dataset(source.path, event.path_part)
+            found = self._cut_mask(dataset, panel, event)
+            watch.check()
+            return found
         beside = Path(source.file) if Path(source.file).exists() else self.path.parent / source.file
         if not beside.exists():
             raise ValueError(f"mask file {source.file} of geometry {self.detector.name} does not exist")
-        with h5py.File(beside, "r") as file:
-            if source.path not in file:
-                raise ValueError(f"{beside} has no mask {source.path}")
-            return self._cut_mask(file[source.path], panel, event)
+        with open_hdf5(beside) as file:
+            return self._cut_mask(get_dataset(file, source.path), panel, event)
 
     def _cut_mask(self, dataset: h5py.Dataset, panel: Panel, event: Hdf5Event) -> tuple[npt.NDArray[Any], bool]:
-        n_ss, n_fs = self.detector.shape[1:]
-        if dataset.ndim == len(panel.dims) and "%" in panel.dims:
-            return self._plane(dataset, panel, event.index), False
-        fixed = [d for d in panel.dims if d != "%"]
-        if dataset.ndim == len(fixed):
-            selection = tuple(d if isinstance(d, int) else slice(None) for d in fixed)
-            plane = dataset[selection]
-            plane = plane.T if fixed.index("fs") < fixed.index("ss") else plane
-            if plane.shape == (n_ss, n_fs):
-                return plane, True
-        raise ValueError(f"mask {dataset.name} has shape {dataset.shape}, the geometry needs {n_ss} x {n_fs}")
+        """One plane of a mask dataset, which may have an event axis or none, and whether it holds for every event."""
+        shape, (n_ss, n_fs) = shape_of(dataset), self.detector.shape[1:]
+        every_event = len(shape) != len(panel.dims) or "%" not in panel.dims
+        dims = [d for d in panel.dims if d != "%"] if every_event else list(panel.dims)
+        sides = {"ss": n_ss, "fs": n_fs, "%": event.index or 0}
+        if len(shape) != len(dims) or any(
+            n != sides[d] if d in ("ss", "fs") else n <= (d if isinstance(d, int) else sides["%"])
+            for n, d in zip(shape, dims, strict=False)
+        ):
+            raise ValueError(
+                f"mask {where(dataset)} has shape {shape}, the geometry needs {' x '.join(map(str, panel.dims))} with "
+                f"ss = {n_ss} and fs = {n_fs}"
+            )
+        values = read(dataset, self._selection(dims, event.index))
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise ValueError(f"mask {where(dataset)} holds NaN or infinity: whole numbers are expected")
+        return values.T if dims.index("fs") < dims.index("ss") else values, every_event
+
+    def _series(self, path: str) -> npt.NDArray[Any] | h5py.Dataset | None:
+        """A dataset of one number an event, or of one for all; None where there is none. Read at once where they are few."""
+        if path not in self._numbers:
+            if len(self._numbers) > 64:  # a "%" in the path makes one for every part
+                self._numbers.clear()
+            dataset = get_dataset(self.file, path) if holds(self.file, path) else None
+            few = dataset is not None and math.prod(shape_of(dataset)) <= _FEW
+            self._numbers[path] = read(dataset) if few else dataset
+        return self._numbers[path]
+
+    def _number(self, path: str, event: Hdf5Event) -> float | int | None:
+        """The number of an event; None where there is none. Raises ValueError for fewer numbers than events."""
+        numbers = self._series(path)
+        shape = () if numbers is None else tuple(int(n) for n in numbers.shape)
+        n, index = math.prod(shape), event.index or 0
+        if numbers is None or n == 0:
+            return None
+        if index >= n > 1:
+            raise ValueError(f"{path} in {self.path} has {n} numbers, event {event.name} needs {index + 1}")
+        at = tuple(int(k) for k in np.unravel_index(min(index, n - 1), shape)) if shape else ()
+        value = read(numbers, at) if isinstance(numbers, h5py.Dataset) else numbers[at]
+        number: float | int = value.item()
+        return number if math.isfinite(number) else None
 
     def _header(self, value: float | HeaderValue | None, event: Hdf5Event) -> float | None:
         if not isinstance(value, HeaderValue):
             return value
-        path = value.path.replace("%", event.path_part, 1)
-        if path not in self.file:
-            return None
-        dataset = self.file[path]
-        values = np.asarray(dataset[()] if dataset.ndim == 0 or event.index is None else dataset)
-        number = values.flat[min(event.index or 0, values.size - 1)] if values.size else np.nan
-        return float(number) * value.scale if np.isfinite(number) else None
+        number = self._number(value.path.replace("%", event.path_part, 1), event)
+        return None if number is None else float(number) * value.scale
 
     def _timestamp(self, event: Hdf5Event) -> tuple[int, int, int]:
-        found = []
-        for path in ("/LCLS/machineTime", "/LCLS/machineTimeNanoSeconds", "/LCLS/fiducial"):
-            dataset = self.file.get(path)
-            there = isinstance(dataset, h5py.Dataset) and dataset.ndim == 1 and (event.index or 0) < len(dataset)
-            found.append(int(dataset[event.index or 0]) if there else 0)
-        return found[0], found[1], found[2]
+        seconds, nanoseconds, fiducial = (
+            self._stamp(f"/LCLS/{name}", event) for name in ("machineTime", "machineTimeNanoSeconds", "fiducial")
+        )
+        return seconds, nanoseconds, fiducial
+
+    def _stamp(self, path: str, event: Hdf5Event) -> int:
+        """A whole number of an event; 0 where the file has none that can be read, for nothing depends on it."""
+        try:
+            numbers = self._series(path)
+        except (OSError, ValueError) as error:
+            log.warning("going on without time stamps: %s", error)
+            numbers = self._numbers[path] = None
+        if numbers is None or len(numbers.shape) != 1 or (event.index or 0) >= numbers.shape[0]:
+            return 0
+        number = int(self._number(path, event) or 0)
+        return number if abs(number) < 2**63 else 0
 
 
 def flag_pixels(plane: npt.NDArray[Any], panel: Panel) -> npt.NDArray[np.bool_] | None:
@@ -286,33 +421,16 @@ def flag_pixels(plane: npt.NDArray[Any], panel: Panel) -> npt.NDArray[np.bool_] 
     return flagged
 
 
-def _reason(error: OSError) -> str:
-    text = str(error)
-    if "truncated" in text:
-        return "it is truncated (was its copy or its writer interrupted?)"
-    if "signature" in text:
-        return "it has no HDF5 signature"
-    return text.splitlines()[0]
-
-
-def read_events(path: Path, detector: Detector, wanted: list[str] | None = None) -> Iterator[Event]:
-    """Events of one file, all or those named. Raises ValueError for a name that the file lacks."""
-    file = Hdf5File(path, detector)
-    try:
-        for event in select_events(file, wanted):
-            yield file.read(event)
-    finally:
-        file.close()
-
-
-def select_events(file: Hdf5File, wanted: list[str] | None) -> list[Hdf5Event]:
+def select_events(file: Hdf5File, wanted: list[str] | None) -> Sequence[Hdf5Event]:
     """Events by name, in the order asked for. Raises ValueError for a name that the file lacks."""
     if wanted is None:
         return file.events
-    by_name = {event.name: event for event in file.events}
-    missing = [name for name in wanted if name not in by_name]
-    if missing:
-        raise ValueError(
-            f"{file.path} has no event {missing[0]}: it has {len(file.events)}, from {file.events[0].name if file.events else '-'}"
-        )
-    return [by_name[name] for name in wanted]
+    found = []
+    for name in wanted:
+        event = file.events.named(name)
+        if event is None:
+            raise ValueError(
+                f"{file.path} has no event {name}: it has {len(file.events)}, from {file.events[0].name if file.events else '-'}"
+            )
+        found.append(event)
+    return found

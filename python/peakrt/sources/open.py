@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import h5py
+import numpy as np
+import numpy.typing as npt
 
 from peakrt_geometry import Detector
 
 from ..event import Event
+from ..hdf5_items import first_line
 from .hdf5 import Hdf5File, select_events
 from .images import image_detector, is_image, read_image
 from .nexus import is_nexus, nexus_detector
 
 
 class Source(Protocol):
-    """Anything that gives events; ``len(source)`` where it knows how many."""
+    """Anything that gives events; ``len(source)`` where it knows how many.
+
+    dtype : of the frames of all its events, which holds every number of theirs exactly; None where it is not known
+        before the first one
+    """
 
     detector: Detector
+    dtype: np.dtype[Any] | None
 
     def events(self, start: int = 0) -> Iterator[Event]:
         """Give the events from number start on."""
@@ -39,29 +48,34 @@ class _Entry:
 class FileSource:
     """Events of files, one after another; every file is looked at before the first event is read.
 
+    The frames of all of them have one dtype, which holds the numbers of each file exactly: that of ``numpy.result_type``.
     Raises OSError or ValueError, naming the file, for files that are missing, unreadable, of another shape than
-    the geometry, or without a named event, and for no events at all.
+    the geometry, or without a named event, for numbers that the dtype cannot hold, and for no events at all.
     """
 
     def __init__(self, entries: list[_Entry], detector: Detector) -> None:
         self.detector = detector
         self._entries = entries
-        self._counts = [self._count(entry) for entry in entries]
+        kinds: set[np.dtype[Any]] = set()
+        self._counts = [self._look_at(entry, kinds) for entry in entries]
         if sum(self._counts) == 0:
             raise ValueError(
                 f"no frames in {', '.join(str(e.path) for e in entries[:3])}{' ...' if len(entries) > 3 else ''}"
             )
+        kinds |= _image_types([entry.path for entry in entries if is_image(entry.path)], detector)
+        self.dtype: np.dtype[Any] | None = np.result_type(*kinds) if kinds else None
 
-    def _count(self, entry: _Entry) -> int:
+    def _look_at(self, entry: _Entry, kinds: set[np.dtype[Any]]) -> int:
+        """Count the events of an entry, and add the type of its frames."""
         if is_image(entry.path):
             if not entry.path.is_file():
                 raise FileNotFoundError(f"{entry.path} does not exist")
             return 1
-        file = Hdf5File(entry.path, self.detector)
-        try:
-            return len(select_events(file, entry.events))
-        finally:
-            file.close()
+        with closing(Hdf5File(entry.path, self.detector)) as file:
+            count = len(select_events(file, entry.events))
+            if count:
+                kinds.add(file.dtype)
+            return count
 
     def __len__(self) -> int:
         return sum(self._counts)
@@ -72,22 +86,55 @@ class FileSource:
             if start >= count:
                 start -= count
                 continue
-            yield from self._file_events(entry, start)
+            for event in self._file_events(entry, start, count):
+                yield event if event.frame.dtype == self.dtype else self._alike(event)
             start = 0
 
-    def _file_events(self, entry: _Entry, start: int) -> Iterator[Event]:
+    def _alike(self, event: Event) -> Event:
+        """An event with its frame in the type of all."""
+        return event if self.dtype is None else replace(event, frame=convert(event.frame, self.dtype, str(event)))
+
+    def _file_events(self, entry: _Entry, start: int, count: int) -> Iterator[Event]:
         if is_image(entry.path):
             yield read_image(entry.path, self.detector)
             return
-        file = Hdf5File(entry.path, self.detector)
-        try:
-            for event in select_events(file, entry.events)[start:]:
+        with closing(Hdf5File(entry.path, self.detector)) as file:
+            events = select_events(file, entry.events)
+            if len(events) != count:
+                raise OSError(f"{entry.path} had {count} events when it was looked at and has {len(events)} now")
+            for number in range(start, count):
+                event = events[number]
                 try:
                     yield file.read(event)
                 except OSError as error:
-                    raise OSError(f"{entry.path} {event.name} cannot be read: {str(error).splitlines()[0]}") from error
-        finally:
-            file.close()
+                    raise OSError(f"{entry.path} {event.name} cannot be read: {first_line(error)}") from error
+
+
+def _image_types(paths: list[Path], detector: Detector) -> set[np.dtype[Any]]:
+    """Types of image files, told by the first that can be read of each suffix: looking at all would be reading all."""
+    kinds = set()
+    for suffix in sorted({path.suffixes[-1] for path in paths}):
+        for path in [path for path in paths if path.suffix == suffix][:3]:
+            try:
+                kinds.add(read_image(path, detector).frame.dtype)
+                break
+            except (OSError, ValueError):  # raised again when it is that event's turn
+                continue
+    return kinds
+
+
+def convert(frame: npt.NDArray[Any], dtype: np.dtype[Any], name: str) -> npt.NDArray[Any]:
+    """A frame in another type. Raises ValueError, with its name, for a number that the type cannot hold exactly."""
+    with np.errstate(all="ignore"):
+        converted = frame.astype(dtype)
+        # numpy calls it safe to put 64-bit integers into float64
+        exact = np.can_cast(frame.dtype, dtype) and not (frame.dtype.kind in "iu" and frame.dtype.itemsize == 8)
+        if not exact and not np.array_equal(converted.astype(frame.dtype), frame):
+            raise ValueError(
+                f"{name} holds {frame.dtype} numbers that {dtype}, the type of all inputs together, cannot hold: "
+                "find in inputs of one type at a time"
+            )
+    return converted
 
 
 def open_source(inputs: list[str], detector: Detector | None = None, *, name: str | None = None) -> Source:
@@ -124,11 +171,7 @@ def describe(path: Path) -> Detector:
         return image_detector(path)
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
-    try:
-        nexus = is_nexus(path)
-    except OSError as error:
-        raise OSError(f"{path} is not a readable HDF5 file: {str(error).splitlines()[0]}") from error
-    if nexus:
+    if is_nexus(path):
         return nexus_detector(path)
     raise ValueError(f"{path} does not describe its detector: give a CrystFEL geometry with -g")
 
@@ -154,6 +197,8 @@ def _read_list(path: Path) -> list[_Entry]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not a text file: expected one file, or file and event, a line") from None
+    except IsADirectoryError:
+        raise IsADirectoryError(f"{path} is a folder: a list of files is expected") from None
     entries: list[_Entry] = []
     for number, line in enumerate(lines, 1):
         fields = line.split()
@@ -161,9 +206,7 @@ def _read_list(path: Path) -> list[_Entry]:
             continue
         event = fields[-1] if len(fields) > 1 and "//" in fields[-1] else None
         name = line.strip() if event is None else line.strip()[: -len(event)].strip()
-        file = Path(name) if Path(name).exists() else path.parent / name
-        if not file.exists():
-            raise FileNotFoundError(errno.ENOENT, f"{path}, line {number}: {name} does not exist")
+        file = _listed(path, number, name)
         if entries and event is not None and entries[-1].path == file and entries[-1].events is not None:
             entries[-1].events.append(event)
         else:
@@ -171,3 +214,18 @@ def _read_list(path: Path) -> list[_Entry]:
     if not entries:
         raise ValueError(f"{path} lists no files")
     return entries
+
+
+def _listed(path: Path, number: int, name: str) -> Path:
+    """File that line number of a list names. Raises OSError or ValueError, naming the line, for one that is not there."""
+    what = f"{path}, line {number}: {name[:200]}"
+    try:
+        file = Path(name) if Path(name).exists() else path.parent / name
+        there, is_file = file.exists(), file.is_file()
+    except (OSError, ValueError) as error:  # longer than a name can be, or with a null character
+        raise ValueError(f"{what} is no file name: {first_line(error)}") from None
+    if not there:
+        raise FileNotFoundError(errno.ENOENT, f"{what} does not exist")
+    if not is_file:
+        raise ValueError(f"{what} is not a file: list the files of a folder one by one")
+    return file

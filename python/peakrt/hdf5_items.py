@@ -1,0 +1,251 @@
+"""Groups, datasets and attributes of HDF5 files that nobody vouches for.
+
+A file can be valid HDF5 and still hold a group where a dataset is expected, text where numbers are, links to nothing, or
+shapes that no memory holds. What is looked up or read here is that which was asked for, or else an OSError or ValueError
+that names file and dataset. Sizes are checked before memory is taken.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+#: What h5py raises for items that are missing, damaged or of a type that numpy does not know.
+_H5PY_ERRORS = (KeyError, OSError, RuntimeError, TypeError, ValueError, IndexError, OverflowError, MemoryError)
+#: Largest part of a dataset read in one go: 64 megapixels of 8 bytes, four times the largest detectors.
+MAX_BYTES = 512 << 20
+#: What has more numbers than this is no list of one number an event.
+_MANY = 100_000_000
+#: HDF5 unpacks a chunk as a whole.
+_MAX_CHUNK_BYTES = 1 << 30
+#: More than any compression gains: deflate gains 1,030 at most, Zstandard some 30,000 on blank frames.
+_MAX_RATIO = 1_000_000
+
+
+def open_hdf5(path: str | Path) -> h5py.File:
+    """Open a file for reading. Raises OSError, naming the file, for one that is missing or not HDF5."""
+    try:
+        return h5py.File(path, "r")
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} does not exist") from None
+    except PermissionError:
+        raise PermissionError(f"{path} cannot be read: no permission") from None
+    except IsADirectoryError:
+        raise IsADirectoryError(f"{path} is a folder: an HDF5 file is expected") from None
+    except _H5PY_ERRORS as error:
+        raise OSError(f"{path} is not a readable HDF5 file: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    if "truncated" in text:
+        return "it is truncated (was its copy or its writer interrupted?)"
+    if "signature" in text:
+        return "it has no HDF5 signature"
+    return first_line(error)
+
+
+def first_line(error: BaseException) -> str:
+    """First line of an error's text, or its type where it has none."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+def where(item: h5py.Dataset | h5py.Group) -> str:
+    """Name of a dataset or group and of its file, for messages."""
+    return f"{item.name} in {item.file.filename}"
+
+
+def holds(group: h5py.Group, path: str) -> bool:
+    """Whether something is called so, be it a link that leads nowhere."""
+    try:
+        return path in group
+    except _H5PY_ERRORS:
+        return False
+
+
+def find_item(group: h5py.Group, path: str) -> h5py.Dataset | h5py.Group | None:
+    """Dataset or group of a path; None where there is none, or a link that leads nowhere."""
+    try:
+        item = group[path]
+    except _H5PY_ERRORS:
+        return None
+    return item if isinstance(item, h5py.Dataset | h5py.Group) else None
+
+
+def find_group(group: h5py.Group, path: str) -> h5py.Group | None:
+    """Group of a path; None where there is none."""
+    item = find_item(group, path)
+    return item if isinstance(item, h5py.Group) else None
+
+
+def find_dataset(group: h5py.Group, path: str) -> h5py.Dataset | None:
+    """Dataset of a path; None where there is none."""
+    item = find_item(group, path)
+    return item if isinstance(item, h5py.Dataset) else None
+
+
+def get_dataset(group: h5py.Group, path: str) -> h5py.Dataset:
+    """Dataset of a path. Raises ValueError that says what stands there instead."""
+    item = find_item(group, path)
+    if isinstance(item, h5py.Dataset):
+        return item
+    file = group.file.filename
+    if isinstance(item, h5py.Group):
+        raise ValueError(f"{path} in {file} is a group: a dataset is expected")
+    link = _link(group, path)
+    if isinstance(link, h5py.ExternalLink):
+        raise ValueError(
+            f"{path} in {file} is a link to {link.path} of {link.filename}, which cannot be opened: put that file beside it"
+        )
+    if isinstance(link, h5py.SoftLink):
+        raise ValueError(f"{path} in {file} is a link to {link.path}, which leads nowhere")
+    raise ValueError(f"{file} has no dataset {path}")
+
+
+def _link(group: h5py.Group, path: str) -> Any:
+    try:
+        return group.get(path, getlink=True)
+    except _H5PY_ERRORS:
+        return None
+
+
+def children(group: h5py.Group) -> list[str]:
+    """Names of a group's items. Raises OSError for a damaged group."""
+    try:
+        return list(group)
+    except _H5PY_ERRORS as error:
+        raise OSError(f"group {where(group)} cannot be read: {first_line(error)}") from error
+
+
+def attribute_text(item: h5py.Dataset | h5py.Group, name: str) -> str:
+    """Text of an attribute; "" where it is missing or holds something else."""
+    try:
+        value = item.attrs.get(name, "")
+        if isinstance(value, np.ndarray) and value.size == 1:  # some writers make arrays of one
+            value = value.item()
+        return value.decode() if isinstance(value, bytes) else value if isinstance(value, str) else ""
+    except _H5PY_ERRORS:
+        return ""
+
+
+def shape_of(dataset: h5py.Dataset) -> tuple[int, ...]:
+    """Shape of a dataset. Raises ValueError for one without a dataspace ("empty")."""
+    if dataset.shape is None:
+        raise ValueError(f"{where(dataset)} is empty: numbers are expected")
+    return tuple(int(n) for n in dataset.shape)
+
+
+def number_type(dataset: h5py.Dataset) -> np.dtype[Any]:
+    """Type of a dataset of numbers. Raises ValueError for text, compounds and types that numpy does not know."""
+    try:
+        found: np.dtype[Any] = dataset.dtype
+    except _H5PY_ERRORS as error:
+        raise ValueError(f"{where(dataset)} holds a type that cannot be read: {first_line(error)}") from None
+    if found.kind not in "buif":
+        raise ValueError(f"{where(dataset)} holds {found}, not numbers")
+    return found
+
+
+def read(dataset: h5py.Dataset, selection: Any = ()) -> npt.NDArray[Any]:
+    """Read numbers of a dataset: indices and slices as h5py takes them, () for all of it.
+
+    Raises ValueError where these are no numbers, not there, or more than MAX_BYTES; OSError where they cannot be read.
+    """
+    kind, shape = number_type(dataset), shape_of(dataset)
+    n_bytes = _count(shape, selection) * kind.itemsize
+    if n_bytes > MAX_BYTES:
+        raise ValueError(
+            f"{where(dataset)} has shape {shape}: {n_bytes >> 20} MiB would be read at once, at most {MAX_BYTES >> 20} are"
+        )
+    if dataset.chunks is not None and math.prod(dataset.chunks) * kind.itemsize > _MAX_CHUNK_BYTES:
+        raise ValueError(
+            f"{where(dataset)} has chunks of shape {dataset.chunks}, more than {_MAX_CHUNK_BYTES >> 30} GiB: write it anew "
+            "with a frame a chunk (h5repack -l)"
+        )
+    try:
+        return np.asarray(dataset[selection])
+    except IndexError:
+        raise ValueError(f"{where(dataset)} has no index {selection}: its shape is {shape}") from None
+    except _H5PY_ERRORS as error:
+        raise OSError(f"{where(dataset)} cannot be read: {first_line(error)}") from error
+
+
+def _count(shape: tuple[int, ...], selection: Any) -> int:
+    """Numbers that a selection takes."""
+    chosen = selection if isinstance(selection, tuple) else (selection,)
+    sides = [len(range(*part.indices(n))) for part, n in zip(chosen, shape, strict=False) if isinstance(part, slice)]
+    return math.prod(sides) * math.prod(shape[len(chosen) :])
+
+
+def first_number(group: h5py.Group, path: str) -> float:
+    """A number: that of a scalar, or the first of an array. Raises ValueError where there is none or it is no number."""
+    dataset = get_dataset(group, path)
+    shape = shape_of(dataset)
+    if not 0 < math.prod(shape) <= _MANY:
+        raise ValueError(f"{where(dataset)} has shape {shape}: a number is expected")
+    value = float(read(dataset, (0,) * len(shape)))
+    if not math.isfinite(value):
+        raise ValueError(f"{where(dataset)} is {value}: a number is expected")
+    return value
+
+
+def check_stored(dataset: h5py.Dataset) -> None:
+    """Raise ValueError for a dataset that claims far more than its file holds: its writer reserved what it never wrote."""
+    if dataset.is_virtual or dataset.external:
+        return
+    claimed = math.prod(shape_of(dataset)) * number_type(dataset).itemsize
+    stored = dataset.id.get_storage_size()
+    if claimed > _MAX_RATIO * stored:
+        raise ValueError(
+            f"{where(dataset)} claims shape {dataset.shape}, of which {stored} bytes were ever written: "
+            "was its writer interrupted?"
+        )
+
+
+class SizeWatch:
+    """The files that hold a dataset, and how long they were.
+
+    HDF5 reads zeros where a file has become shorter since it was opened; check() raises OSError then.
+    """
+
+    def __init__(self, dataset: h5py.Dataset) -> None:
+        file = dataset.file
+        self._held: list[tuple[int | Path, int, str]] = []
+        self._hold(file.id.get_vfd_handle(), file.filename)
+        folder = Path(file.filename).parent
+        if dataset.is_virtual:
+            names = {source.file_name for source in dataset.virtual_sources()} - {"."}
+        else:
+            names = {part[0] for part in dataset.external or ()}
+        missing = []
+        for name in sorted(names):
+            found = next((path for path in (folder / name, Path(name)) if path.is_file()), None)
+            if found is None:
+                missing.append(name)
+            else:
+                self._hold(found, str(found))
+        if missing and len(missing) == len(names):
+            raise FileNotFoundError(
+                f"{where(dataset)} holds no numbers of its own, and {missing[0]}, which should, does not exist"
+            )
+        #: Files that should hold parts and are not there.
+        self.missing = missing
+
+    def _hold(self, file: int | Path, name: str) -> None:
+        self._held.append((file, os.stat(file).st_size, name))
+
+    def check(self) -> None:
+        """Raise OSError if a file has become shorter or has gone."""
+        for file, before, name in self._held:
+            try:
+                now = os.stat(file).st_size
+            except FileNotFoundError:
+                raise FileNotFoundError(f"{name} was removed while it was read") from None
+            if now < before:
+                raise OSError(f"{name} was truncated while it was read: it had {before} bytes and has {now}")
