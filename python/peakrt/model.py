@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -84,78 +85,73 @@ def load_model(name: str, kind: str | None = "judge") -> Model:
 
 def read_metadata(name: str, content: bytes) -> dict[str, str]:
     """Metadata of an .onnx file. Raises ValueError if it is not one."""
-    # The fields of ModelProto (onnx.proto): metadata_props is number 14, an entry has key 1 and value 2.
-    found: dict[str, str] = {}
     try:
-        for field, value in _protobuf_fields(content):
-            if field == 14 and isinstance(value, bytes):
-                entry = dict(_protobuf_fields(value))
-                found[bytes(entry[1]).decode()] = bytes(entry.get(2, b"")).decode()
-    except (IndexError, KeyError, UnicodeDecodeError, TypeError, ValueError) as error:
-        raise ValueError(f"model {name} is not an .onnx file, or is damaged") from error
-    return found
+        return {entry.key.decode(): entry.value.decode() for entry in _parse(name, content).metadata_props}
+    except UnicodeDecodeError as error:
+        raise ValueError(f"model {name} is damaged: its metadata are no text") from error
 
 
 def read_weights(name: str, content: bytes) -> dict[str, npt.NDArray[np.float32]]:
     """The float32 constants of an .onnx file's graph. Raises ValueError if it is damaged."""
-    # onnx.proto: ModelProto.graph is number 7, GraphProto.initializer 5; of a TensorProto dims are 1, data_type (1 is
-    # float) 2, name 8, raw_data 9.
     found: dict[str, npt.NDArray[np.float32]] = {}
     try:
-        graph = next(value for field, value in _protobuf_fields(content) if field == 7)
-        for tensor in (_protobuf_fields(value) for field, value in _protobuf_fields(graph) if field == 5):
-            entry = dict(tensor)
-            if entry[2] == 1 and 9 in entry:
-                shape = [int(value) for field, value in tensor if field == 1 and isinstance(value, int)]
-                for packed in (value for field, value in tensor if field == 1 and isinstance(value, bytes)):
-                    shape += _varints(packed)
-                found[bytes(entry[8]).decode()] = np.frombuffer(entry[9], "<f4").reshape(shape)
-    except (StopIteration, IndexError, KeyError, UnicodeDecodeError, TypeError, ValueError) as error:
-        raise ValueError(f"model {name} is not an .onnx file, or is damaged") from error
+        for tensor in _parse(name, content).graph.initializer:
+            if tensor.data_type == _FLOAT and tensor.raw_data:
+                values = np.frombuffer(tensor.raw_data, "<f4").reshape([int(n) for n in tensor.dims])
+                found[tensor.name.decode()] = values
+    except ValueError as error:
+        raise ValueError(f"model {name} is damaged: {error}") from error
     return found
 
 
-def _protobuf_fields(data: bytes) -> list[tuple[int, Any]]:
-    """Fields of one message: numbers with an int (varint) or bytes (https://protobuf.dev/programming-guides/encoding)."""
-    out: list[tuple[int, Any]] = []
-    at = 0
-    while at < len(data):
-        key, at = _varint(data, at)
-        kind = key & 7
-        if kind == 0:
-            value, at = _varint(data, at)
-            out.append((key >> 3, value))
-            continue
-        size = {1: 8, 5: 4}.get(kind)
-        if kind == 2:
-            size, at = _varint(data, at)
-        if size is None or at + size > len(data):
-            raise ValueError("not a protobuf message")
-        out.append((key >> 3, data[at : at + size]))
-        at += size
-    return out
+_FLOAT = 1  # onnx.proto: TensorProto.DataType.FLOAT
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """One varint and where it ends."""
-    value = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, at
-        shift += 7
-        if shift > 63:
-            raise ValueError("varint too long")
+def _parse(name: str, content: bytes) -> Any:
+    """An .onnx file as a message: metadata_props, and of the graph the constants. Raises ValueError if it is not one."""
+    from google.protobuf.message import DecodeError
+
+    message = _message_type()()
+    try:
+        message.ParseFromString(content)
+    except DecodeError as error:
+        raise ValueError(f"model {name} is not an .onnx file, or is damaged") from error
+    return message
 
 
-def _varints(data: bytes) -> list[int]:
-    out, at = [], 0
-    while at < len(data):
-        value, at = _varint(data, at)
-        out.append(value)
-    return out
+@cache
+def _message_type() -> Any:
+    """Class of the message that an .onnx file is, with the fields that are read here (onnx.proto gives the numbers).
+
+    ONNX Runtime tells the metadata but not the constants, which the GPU's kernels need, and only after it has made the
+    network ready to run; the onnx package, which would tell both, is for training only. Text is taken as bytes, for
+    nothing says yet that it is text.
+    """
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+    field = descriptor_pb2.FieldDescriptorProto
+    layout = {
+        "Model": (("graph", 7, "Graph"), ("metadata_props", 14, "Entry")),
+        "Entry": (("key", 1, bytes), ("value", 2, bytes)),
+        "Graph": (("initializer", 5, "Tensor"),),
+        "Tensor": (("dims", 1, int), ("data_type", 2, int), ("name", 8, bytes), ("raw_data", 9, bytes)),
+    }
+    kinds: dict[Any, int] = {bytes: field.TYPE_BYTES, int: field.TYPE_INT64}
+    file = descriptor_pb2.FileDescriptorProto(name="peakrt/model.proto", package="peakrt.model", syntax="proto2")
+    for message, members in layout.items():
+        described = file.message_type.add(name=message)
+        for name, number, kind in members:
+            repeated = name in ("metadata_props", "initializer", "dims")
+            described.field.add(
+                name=name,
+                number=number,
+                label=field.LABEL_REPEATED if repeated else field.LABEL_OPTIONAL,
+                type=kinds.get(kind, field.TYPE_MESSAGE),
+                type_name=f".peakrt.model.{kind}" if isinstance(kind, str) else None,
+            )
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("peakrt.model.Model"))
 
 
 def check_model(name: str, content: bytes, metadata: dict[str, str], kind: str | None = "judge") -> Model:
@@ -165,7 +161,7 @@ def check_model(name: str, content: bytes, metadata: dict[str, str], kind: str |
     try:
         entry = json.loads(metadata["peakrt"])
         found, version = str(entry["kind"]), entry["version"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (json.JSONDecodeError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"model {name} has damaged metadata") from error
     if kind is None:
         kind = found if found in INPUTS else "model"
@@ -174,11 +170,31 @@ def check_model(name: str, content: bytes, metadata: dict[str, str], kind: str |
             f"model {name} is a {found} of version {version}; wanted is a {kind} of version {VERSION}: "
             "update PeakRT, or take a model that fits"
         )
-    if tuple(entry["features"]) != INPUTS[kind]:
+    features = entry.get("features")
+    if not isinstance(features, list) or tuple(features) != INPUTS[kind]:
         raise ValueError(
             f"model {name} was trained on other features than this PeakRT computes: take a model that fits"
         )
-    threshold, precision = float(entry["threshold"]), str(entry.get("precision", "fp32"))
-    layers = tuple((int(k), int(s), int(d), int(p)) for k, s, d, p in entry.get("layers", ()))
-    in_hits = None if entry.get("threshold_in_hits") is None else float(entry["threshold_in_hits"])
-    return Model(name, content, threshold, entry["provenance"], kind, precision, layers, in_hits)
+    provenance, precision = entry.get("provenance"), entry.get("precision", "fp32")
+    if not isinstance(provenance, dict) or not isinstance(precision, str):
+        raise ValueError(f"model {name} has damaged metadata: 'provenance' should be an object and 'precision' text")
+    threshold = _probability(name, entry, "threshold")
+    in_hits = None if entry.get("threshold_in_hits") is None else _probability(name, entry, "threshold_in_hits")
+    return Model(name, content, threshold, provenance, kind, precision, _layers(name, entry), in_hits)
+
+
+def _probability(name: str, entry: dict[str, Any], key: str) -> float:
+    value = entry.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ValueError(f"model {name} has damaged metadata: {key!r} is {value!r:.40}, a number of 0 to 1 is expected")
+    return float(value)
+
+
+def _layers(name: str, entry: dict[str, Any]) -> tuple[tuple[int, int, int, int], ...]:
+    """Kernel, stride, dilation and padding of each convolution of a dense network."""
+    layers = entry.get("layers", [])
+    if not isinstance(layers, list) or not all(
+        isinstance(row, list) and len(row) == 4 and all(type(n) is int and 0 <= n < 1000 for n in row) for row in layers
+    ):
+        raise ValueError(f"model {name} has damaged metadata: 'layers' should list four small whole numbers each")
+    return tuple((k, s, d, p) for k, s, d, p in layers)
