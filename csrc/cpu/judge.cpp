@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <stdexcept>
+#include <string>
 
 #include "peakrt/crowd.hpp"
 #include "peakrt/measurement.hpp"
@@ -107,7 +109,10 @@ void describe(const ProposePlan& plan, Dtype dtype, const void* frame, const Pro
 }
 
 void measure_peaks(const ProposePlan& plan, float gain, Dtype dtype, const void* frame, const ProposeWorkspace& ws,
-                   const float* scores, LeastScore least, std::vector<Peak>* peaks) {
+                   const float* scores, std::size_t n_scores, LeastScore least, std::vector<Peak>* peaks) {
+  if (n_scores != ws.candidates.size())
+    throw std::invalid_argument("there are " + std::to_string(n_scores) + " scores for " +
+                                std::to_string(ws.candidates.size()) + " candidates");
   std::vector<std::uint8_t> keep;
   suppress(ws.candidates, scores, least, &keep);
   std::vector<Candidate> accepted;

@@ -103,7 +103,7 @@ cdef extern from "peakrt/judge.hpp" namespace "peakrt" nogil:
     cdef struct LeastScore:
         float usual, in_hits
     void c_measure_peaks "peakrt::measure_peaks"(
-        const ProposePlan&, float, Dtype, const void*, const ProposeWorkspace&, const float*, LeastScore,
+        const ProposePlan&, float, Dtype, const void*, const ProposeWorkspace&, const float*, size_t, LeastScore,
         vector[Peak]*) except +
 
 cdef extern from *:
@@ -372,9 +372,10 @@ cdef class Proposer:
         cdef const void* data = _address(frame)
         cdef Dtype kind = _dtype(frame)
         cdef const float* score = &scores[0] if scores.shape[0] else NULL
+        cdef size_t n_scores = scores.shape[0]
         with nogil:
             c_measure_peaks(dereference(self.plan.plan), gain, kind, data, dereference(self.workspace), score,
-                            least, &peaks)
+                            n_scores, least, &peaks)
         return _to_array(peaks, dtype)
 
     def tables(self):

@@ -64,7 +64,7 @@ def cached(built_for: dict[str, Any], build: Callable[[], bytes]) -> bytes:
             if head["built_for"] != json.loads(_key(built_for)):
                 raise ValueError("it was built for something else")
             return engine
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError) as error:
             log.warning("engine %s is built again: %s", path.name, error)
     log.info("building an engine for %s", built_for)
     engine = build()
@@ -78,7 +78,7 @@ def entries() -> list[Entry]:
     for path in sorted(cache_folder().glob("*.engine"), key=lambda p: p.lstat().st_mtime):
         try:
             head, engine = _read(path)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError) as error:
             log.warning("%s is no engine: %s", path.name, error)
             continue
         found.append(Entry(path, head["built_for"], len(engine)))
@@ -103,18 +103,28 @@ def _digest(text: str | bytes) -> str:
 
 def _read(path: Path) -> tuple[dict[str, Any], bytes]:
     """Head and engine of a file. Raises ValueError for one that is damaged or not ours, OSError for a link."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    # O_NONBLOCK: opening a pipe must not wait for its writer
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("it is not a file")
         if status.st_uid != os.getuid() or status.st_mode & 0o022:
             raise ValueError("another user could have written it")
         if status.st_size > _MAX_BYTES:
             raise ValueError("it is larger than an engine can be")
         if file.readline(len(_MAGIC)) != _MAGIC:
             raise ValueError("it is not one of PeakRT's")
-        head = json.loads(file.readline(_MAX_HEAD))
-        engine = file.read()
-    if not isinstance(head, dict) or _digest(engine) != head.get("sha256"):
+        try:
+            head = json.loads(file.readline(_MAX_HEAD))
+        except RecursionError:
+            raise ValueError("it is damaged") from None
+        engine = file.read(_MAX_BYTES)
+    if (
+        not isinstance(head, dict)
+        or not isinstance(head.get("built_for"), dict)
+        or _digest(engine) != head.get("sha256")
+    ):
         raise ValueError("it is damaged")
     return head, engine
 

@@ -79,7 +79,7 @@ class Proposer:
         """What the dense network is told of a frame: (panel, DENSE_CHANNELS, ss, fs), zeros where a pixel is bad.
 
         Channels: half the signed log1p of the height in sigmas; a fifth of the logarithm of sigma^2 in photons; 1 where
-        good. frame, gain, errors : as for :meth:`propose`, whose candidates are gone afterwards.
+        good. frame, gain : as for :meth:`propose`, whose candidates are gone afterwards.
         """
         self._take(frame, gain)
         panels, n_ss, n_fs = self.shape
@@ -124,10 +124,14 @@ class Proposer:
     def measure(self, scores: npt.NDArray[np.float32], min_score: float, in_hits: float | None = None) -> PeakArray:
         """Peaks of the candidates that score at least min_score and best within 3 pixels: a PEAK array.
 
+        scores : (n,), one a candidate
         in_hits : what does in a frame where ten candidates reach min_score; by default min_score too
         Gaussian-windowed centroids: Bertin & Arnouts, A&AS 117 (1996) 393.
+        Raises ValueError for another number of scores than candidates.
         """
         scores, in_hits = np.ascontiguousarray(scores, np.float32), min_score if in_hits is None else in_hits
+        if scores.ndim != 1:
+            raise ValueError(f"scores have shape {scores.shape}, they should be one a candidate")
         return self._native.measure(self._frame, self._gain, scores, min_score, in_hits, PEAK)
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -45,7 +46,7 @@ class Chunk:
     @property
     def number(self) -> int:
         """Index of the event in its file; 0 where the event has no name."""
-        match = re.search(r"(\d+)$", self.event)
+        match = re.search(r"([0-9]{1,18})$", self.event)
         return int(match[1]) if match else 0
 
 
@@ -119,10 +120,10 @@ class _Reader:
         elif key == "indexed_by":
             self.chunk.indexed_by = value
         elif line.startswith("Cell parameters"):
-            numbers = [float(text) for text in re.findall(r"-?\d+\.\d+", line)]
-            self.cell = np.array([*(10 * x for x in numbers[:3]), *numbers[3:6]])
+            numbers = _numbers(r"-?\d+\.\d+", line, 6)
+            self.cell = np.array([*(10 * x for x in numbers[:3]), *numbers[3:]])
         elif key in ("astar", "bstar", "cstar"):
-            self.axes["abc".index(key[0])] = [0.1 * float(x) for x in re.findall(r"[-+]\d+\.\d+", value)[:3]]
+            self.axes["abc".index(key[0])] = [0.1 * x for x in _numbers(r"[-+]\d+\.\d+", value, 3)]
         elif line.startswith("--- End crystal") and np.isfinite(self.axes).all():
             self._add_crystal([])  # it had no reflections
 
@@ -153,21 +154,43 @@ class _Reader:
         self.cell, self.axes = np.full(6, np.nan), np.full((3, 3), np.nan)
 
 
+def _numbers(pattern: str, text: str, least: int) -> list[float]:
+    """The first numbers of a text. Raises ValueError for fewer of them."""
+    found = [float(number) for number in re.findall(pattern, text)]
+    if len(found) < least:
+        raise ValueError(f"{least} numbers are expected")
+    return found[:least]
+
+
 def read_results(path: Path) -> Iterator[Chunk]:
     """Read a result file of ``dials.py`` frame by frame. Raises ValueError, naming the line, for what cannot be read."""
     with path.open(encoding="utf-8", errors="replace") as file:
         for number, text in enumerate(file, 1):
             try:
-                line = json.loads(text)
-                chunk = Chunk(filename=line["file"], event=line["event"], panel=list(line["panel"]))
-                chunk.ss, chunk.fs, chunk.intensity = (np.array(line[k], float) for k in ("ss", "fs", "intensity"))
-                crystal = line["crystal"]
-                if crystal is not None:
-                    reciprocal = np.array(crystal["reciprocal"], float).reshape(3, 3)
-                    cell = np.array(crystal["cell"], float).reshape(6)
-                    ss, fs = (np.array(crystal[k], float) for k in ("ss", "fs"))
-                    chunk.crystals.append(IndexedCrystal(cell, reciprocal, ss, fs, list(crystal["panel"])))
-                    chunk.indexed_by = "dials"
-            except (ValueError, KeyError, TypeError) as error:
+                chunk = _take_result(json.loads(text))
+            except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
                 raise ValueError(f"{path}, line {number}: not a line of a DIALS result: {error}") from None
             yield chunk
+
+
+def _take_result(line: dict[str, Any]) -> Chunk:
+    """A frame of a DIALS result, of its parsed line."""
+    ss, fs, intensity, panel = _columns(line, ("ss", "fs", "intensity"))
+    chunk = Chunk(str(line["file"]), str(line["event"]), ss=ss, fs=fs, intensity=intensity, panel=panel)
+    crystal = line["crystal"]
+    if crystal is not None:
+        reciprocal = np.array(crystal["reciprocal"], float).reshape(3, 3)
+        cell = np.array(crystal["cell"], float).reshape(6)
+        ss, fs, panel = _columns(crystal, ("ss", "fs"))
+        chunk.crystals.append(IndexedCrystal(cell, reciprocal, ss, fs, panel))
+        chunk.indexed_by = "dials"
+    return chunk
+
+
+def _columns(row: dict[str, Any], names: tuple[str, ...]) -> list[Any]:
+    """Columns of one length, and the panels that go with them. Raises ValueError for others."""
+    panel = [str(name) for name in row["panel"]]
+    columns = [np.array(row[name], float) for name in names]
+    if {column.shape for column in columns} != {(len(panel),)}:
+        raise ValueError(f"{', '.join(names)} and panel should be lists of one length")
+    return [*columns, panel]

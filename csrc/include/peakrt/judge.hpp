@@ -12,8 +12,9 @@ void describe(const ProposePlan& plan, Dtype dtype, const void* frame, const Pro
               float* numbers);
 
 // Peaks of the candidates whose score is at least the least and the highest within kSuppress pixels, in the
-// candidates' order. gain: ADU a photon.
+// candidates' order. gain: ADU a photon. Throws invalid_argument unless n_scores is the number of candidates.
 void measure_peaks(const ProposePlan& plan, float gain, Dtype dtype, const void* frame,
-                   const ProposeWorkspace& workspace, const float* scores, LeastScore least, std::vector<Peak>* peaks);
+                   const ProposeWorkspace& workspace, const float* scores, std::size_t n_scores, LeastScore least,
+                   std::vector<Peak>* peaks);
 
 }  // namespace peakrt
