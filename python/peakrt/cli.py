@@ -30,6 +30,7 @@ from .sources import Source, open_source
 from .writer import CxiWriter
 
 if TYPE_CHECKING:
+    from .assemble import Canvas
     from .pictures import EventPictures
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
@@ -502,13 +503,13 @@ def _view_source(parsed: argparse.Namespace) -> Source:
     return source
 
 
-def _event_pictures(parsed: argparse.Namespace, detector: Detector) -> EventPictures:
+def _event_pictures(parsed: argparse.Namespace, canvas: Canvas) -> EventPictures:
     from .pictures import EventPictures
 
     names = {item.name for config in FINDERS.values() for item in fields(config)}
     return EventPictures(
-        detector,
-        lambda: take_finder(parsed, detector),
+        canvas,
+        lambda: take_finder(parsed, canvas.detector),
         peaks=parsed.peaks,
         anew=parsed.finder != "network" or any(getattr(parsed, name) is not None for name in names),
         mask=None if parsed.mask is None else read_mask(parsed.mask),
@@ -516,6 +517,7 @@ def _event_pictures(parsed: argparse.Namespace, detector: Detector) -> EventPict
 
 
 def _view_event(parsed: argparse.Namespace) -> int:
+    from .assemble import Canvas
     from .view import ONE, save_pictures
 
     source = _view_source(parsed)
@@ -523,34 +525,39 @@ def _view_event(parsed: argparse.Namespace) -> int:
     if event is None:
         length = known_length(source)
         raise ValueError(f"there is no event {parsed.event}: the input has {'fewer' if length is None else length}")
-    with _event_pictures(parsed, source.detector) as pictures:
+    canvas = Canvas(source.detector, ONE.side)
+    with _event_pictures(parsed, canvas) as pictures:
         picture = pictures.draw(event, parsed.event)
-    save_pictures(parsed.output, source.detector, [picture], ONE)
+    save_pictures(parsed.output, canvas, [picture], ONE)
     print(f"{picture.title}\nwrote {parsed.output}")
     return 0
 
 
 def _view_sheet(parsed: argparse.Namespace) -> int:
+    from .assemble import Canvas
     from .view import MANY, save_pictures
 
     source = _view_source(parsed)
-    with _event_pictures(parsed, source.detector) as pictures:
+    canvas = Canvas(source.detector, MANY.side)
+    with _event_pictures(parsed, canvas) as pictures:
         hits = pictures.hits(source.events(), parsed.sheet, parsed.min_peaks)
     if not hits:
         raise ValueError(f"no event has {parsed.min_peaks} peaks: lower --min-peaks, or look at single events with -e")
-    save_pictures(parsed.output, source.detector, hits, MANY)
+    save_pictures(parsed.output, canvas, hits, MANY)
     print(f"{len(hits)} hits\nwrote {parsed.output}")
     return 0
 
 
 def _view_powder(parsed: argparse.Namespace) -> int:
+    from .assemble import Canvas
     from .pictures import powders
     from .view import FEW, save_pictures
 
     detector = override(_view_geometry(parsed) or open_source(parsed.inputs).detector, parsed)
     mask = None if parsed.mask is None else read_mask(parsed.mask)
-    pictures = powders(parsed.inputs, detector, peaks=parsed.peaks, limit=parsed.limit, mask=mask)
-    save_pictures(parsed.output, detector, pictures, FEW)
+    canvas = Canvas(detector, FEW.side)
+    pictures = powders(parsed.inputs, canvas, peaks=parsed.peaks, limit=parsed.limit, mask=mask)
+    save_pictures(parsed.output, canvas, pictures, FEW)
     for picture in pictures:
         print(picture.title)
     print(f"wrote {parsed.output}")

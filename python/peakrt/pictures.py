@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from peakrt_geometry import Detector
 
+from .assemble import Canvas
 from .event import Event
 from .finder import PeakFinder
 from .saved_peaks import SavedPeaks, has_peaks
@@ -51,6 +52,7 @@ def mark_mm(detector: Detector, panel: npt.ArrayLike, ss: npt.ArrayLike, fs: npt
 class EventPictures:
     """Makes the picture of an event. A context manager: it keeps files of peaks open.
 
+    canvas : to draw on
     make_finder : called once an event needs its peaks found, because none are saved
     peaks : CXI file with the peaks to show; otherwise those that the event's own file holds
     anew : find peaks even where some are saved
@@ -59,14 +61,15 @@ class EventPictures:
 
     def __init__(
         self,
-        detector: Detector,
+        canvas: Canvas,
         make_finder: Callable[[], PeakFinder],
         *,
         peaks: str | None = None,
         anew: bool = False,
         mask: Mask | None = None,
     ) -> None:
-        self.detector, self._make_finder, self._anew = detector, make_finder, anew
+        self._canvas, self._make_finder, self._anew = canvas, make_finder, anew
+        self.detector = detector = canvas.detector
         self._known = detector.mask if mask is None else detector.mask & _fit(mask, detector)
         self._finder: PeakFinder | None = None
         self._stack = ExitStack()
@@ -84,8 +87,7 @@ class EventPictures:
         marks, origin = self._peaks(event, place)
         name = f"{Path(event.file).name} {event.name}".strip()
         return Picture(
-            event.frame,
-            event.good(self._known),
+            *self._canvas.assemble(event.frame, event.good(self._known)),
             f"{name}: {len(marks)} peaks{origin}",
             marks,
             event.camera_length_m,
@@ -142,25 +144,27 @@ def _fit(mask: Mask, detector: Detector) -> Mask:
 
 
 def powders(
-    inputs: Sequence[str], detector: Detector, *, peaks: str | None, limit: int, mask: Mask | None = None
+    inputs: Sequence[str], canvas: Canvas, *, peaks: str | None, limit: int, mask: Mask | None = None
 ) -> list[Picture]:
     """Pictures of the powder patterns of files, or else of their events' maximum; and of where all peaks are.
 
     peaks : CXI file whose peaks are counted instead of those in the inputs
     limit : events that the maximum is taken of
     """
+    detector = canvas.detector
     known = detector.mask if mask is None else detector.mask & _fit(mask, detector)
     with ExitStack() as stack:
         own = [stack.enter_context(SavedPeaks(path)) for path in inputs if has_peaks(path)]
-        pictures = _saved_powders(detector, own, known)
+        pictures = _saved_powders(canvas, own, known)
         if not pictures and (not own or own[0].has_images):
-            pictures = [_maximum(open_source(list(inputs), detector).events(), detector, limit, known)]
+            pictures = [_maximum(open_source(list(inputs), detector).events(), canvas, limit, known)]
         counted = own if peaks is None else [stack.enter_context(SavedPeaks(peaks))]
-        return pictures + ([_peak_powder(detector, counted, known)] if counted else [])
+        return pictures + ([_peak_powder(canvas, counted, known)] if counted else [])
 
 
-def _maximum(events: Iterator[Event], detector: Detector, limit: int, known: Mask) -> Picture:
+def _maximum(events: Iterator[Event], canvas: Canvas, limit: int, known: Mask) -> Picture:
     """Picture of the maximum over the first events."""
+    detector = canvas.detector
     powder, good, number = np.full(detector.shape, -np.inf, np.float32), np.zeros(detector.shape, bool), 0
     length, energy = _numbers(detector)
     for event in islice(events, limit):
@@ -169,11 +173,13 @@ def _maximum(events: Iterator[Event], detector: Detector, limit: int, known: Mas
         np.maximum(powder, event.frame, out=powder, where=usable)
         good |= usable
         length, energy = length or event.camera_length_m, energy or event.photon_energy_eV
-    return Picture(powder, good, f"maximum of {number} events", NO_PEAKS, length, energy)
+    image, covered = canvas.assemble(powder, good)
+    return Picture(image, covered, f"maximum of {number} events", NO_PEAKS, length, energy)
 
 
-def _saved_powders(detector: Detector, files: Sequence[SavedPeaks], known: Mask) -> list[Picture]:
+def _saved_powders(canvas: Canvas, files: Sequence[SavedPeaks], known: Mask) -> list[Picture]:
     """Pictures of the powder patterns that CXI files hold, of several files the maximum."""
+    detector = canvas.detector
     joined: dict[str, npt.NDArray[np.float32]] = {}
     for file in files:
         for what, powder in file.powders().items():
@@ -184,20 +190,25 @@ def _saved_powders(detector: Detector, files: Sequence[SavedPeaks], known: Mask)
             joined[what] = np.fmax(joined.get(what, powder), powder)
     length, energy = _numbers(detector)
     return [
-        Picture(array.reshape(detector.shape), known, f"maximum of {what}", NO_PEAKS, length, energy)
+        Picture(*canvas.assemble(array.reshape(detector.shape), known), f"maximum of {what}", NO_PEAKS, length, energy)
         for what, array in joined.items()
     ]
 
 
-def _peak_powder(detector: Detector, files: Sequence[SavedPeaks], known: Mask) -> Picture:
+def _peak_powder(canvas: Canvas, files: Sequence[SavedPeaks], known: Mask) -> Picture:
     """Picture of the number of peaks in each place, all events together."""
+    detector = canvas.detector
     marks = np.concatenate([saved_mm(detector, file, *file.all()) for file in files])
-    length, energy = _numbers(detector)
+    usable, covered = canvas.assemble(np.zeros(detector.shape, np.float32), known)
+    counts, bin_mm = canvas.count(marks)
     return Picture(
-        np.zeros(detector.shape, np.float32), known,
+        usable + counts,
+        covered,
         f"{len(marks)} peaks of {sum(len(file) for file in files)} events",
-        NO_PEAKS, length, energy, unit="peaks", counted_mm=marks,
-    )  # fmt: skip
+        NO_PEAKS,
+        *_numbers(detector),
+        unit=f"peaks in {bin_mm:.2g} mm x {bin_mm:.2g} mm",
+    )
 
 
 def _numbers(detector: Detector) -> tuple[float | None, float | None]:

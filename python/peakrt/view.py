@@ -36,21 +36,19 @@ Positions = npt.NDArray[np.float64]
 class Picture:
     """What is drawn of one event or powder.
 
-    values, good : (panel, ss, fs); pixels that are not good are drawn as masked
+    image, covered : (y, x) as :meth:`Canvas.assemble` gives them; cells of a panel that are NaN are drawn as masked
     peaks_mm : (n, 2) laboratory x and y of the peaks that get a circle
     camera_length_m, photon_energy_eV : for the rings, which are left out where one of them is not known
-    unit : of the values
-    counted_mm : (n, 2) positions whose number in each place is drawn instead of the values
+    unit : of the image
     """
 
-    values: npt.NDArray[Any]
-    good: npt.NDArray[np.bool_]
+    image: Image
+    covered: npt.NDArray[np.bool_]
     title: str
     peaks_mm: Positions
     camera_length_m: float | None = None
     photon_energy_eV: float | None = None
     unit: str = "ADU"
-    counted_mm: Positions | None = None
 
 
 @dataclass(frozen=True)
@@ -111,12 +109,12 @@ class Scaled:
         return left, right, top, bottom
 
 
-def save_pictures(path: str | Path, detector: Detector, pictures: Sequence[Picture], layout: Layout) -> None:
-    """Write one picture file with all the pictures in it."""
+def save_pictures(path: str | Path, canvas: Canvas, pictures: Sequence[Picture], layout: Layout) -> None:
+    """Write one picture file with all the pictures in it; canvas : that they were made on, of the layout's side."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    at = Scaled(layout, Canvas(detector, layout.side))
+    at = Scaled(layout, canvas)
     (width, height), (left, right, top, bottom) = at.size, at.margins
     columns = _columns(len(pictures))
     rows, legend = -(-len(pictures) // columns), round(LEGEND_PX * at.scale)
@@ -149,15 +147,8 @@ def _draw(axes: Axes, bar: Axes, picture: Picture, at: Scaled) -> set[str]:
     from matplotlib.colors import ListedColormap
 
     canvas = at.canvas
-    image, covered = canvas.assemble(picture.values, picture.good)
+    image, covered = picture.image, picture.covered
     masked = covered & np.isnan(image)
-    unit = picture.unit
-    if picture.counted_mm is not None:
-        counts, bin_mm = canvas.count(picture.counted_mm)
-        image, unit = (
-            np.where(covered & ~masked, counts, np.float32(np.nan)),
-            f"peaks in {bin_mm:.2g} mm x {bin_mm:.2g} mm",
-        )
     norm = contrast(image)
     how: dict[str, Any] = {"origin": "lower", "extent": canvas.extent_mm, "interpolation": "none"}
     axes.set_facecolor(OUTSIDE)
@@ -176,7 +167,7 @@ def _draw(axes: Axes, bar: Axes, picture: Picture, at: Scaled) -> set[str]:
     else:
         axes.set(xticks=[], yticks=[])
         _draw_scale(axes, at)
-    _draw_colours(bar, shown, norm, image, unit, at)
+    _draw_colours(bar, shown, norm, image, picture.unit, at)
     return signs
 
 
