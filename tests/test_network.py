@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from peakrt import PeakFinder
 from peakrt.bad_pixels import BadPixels
 from peakrt.config import NetworkConfig
-from peakrt.gain import estimate_gain
+from peakrt.gain import GainCurve, estimate_gain
 from peakrt.model import load_model, read_metadata, shipped_models
 from peakrt.propose import CANDIDATE, FEATURES, Proposer
 from peakrt_geometry import load_detector
@@ -305,6 +305,57 @@ def test_gain_is_estimated_from_a_frame(name: str, gain: float) -> None:
         assert estimate is not None
         # A CCD's blur, known from the noise of sums alone, makes it the least certain.
         assert (0.5 if name.startswith("rayonix") else 0.85) < estimate / gain < 1.2
+
+
+def planted_frame(rng: np.random.Generator, gain: float, read: float, common: float, light: float) -> np.ndarray:
+    """Rings of scattered light and some peaks on 16 ASICs, whose offsets and columns have noises of their own.
+
+    read, common : noise of a pixel and of an ASIC in photons (a third of it of each column); light : photons a pixel
+    """
+    ss, fs = np.mgrid[:1024, :1024]
+    radius = np.hypot(ss - 100, fs + 50)
+    mean = light * (np.exp(-0.5 * ((radius - 450) / 90) ** 2) + 0.15 + 0.8 * np.exp(-radius / 150))
+    for at in rng.integers(4, 1020, (60, 2)):
+        mean[at[0] - 1 : at[0] + 2, at[1]] += rng.exponential(60)
+    frame = rng.poisson(mean) + read * rng.standard_normal(mean.shape)
+    for _, min_ss, end_ss, min_fs, end_fs in PLANTED_ASICS:
+        columns = rng.standard_normal((1, end_fs - min_fs)) / 3
+        frame[min_ss:end_ss, min_fs:end_fs] += common * (rng.standard_normal() + columns)
+    return (gain * frame)[None].astype(np.float32)
+
+
+PLANTED_ASICS = np.array(
+    [[0, a, a + 256, b, b + 256] for a in range(0, 1024, 256) for b in range(0, 1024, 256)], np.int32
+)
+
+
+@pytest.mark.parametrize("gain", [0.5, 7.0, 100.0])
+@pytest.mark.parametrize(("read", "common", "light", "known"), [
+    (0.0, 0.0, 0.5, True), (0.1, 0.3, 3.0, True), (0.3, 1.0, 0.5, True), (1.0, 0.3, 3.0, True), (2.0, 1.0, 3.0, True),
+    (2.0, 0.0, 30.0, True), (2.0, 1.0, 0.1, False), (1.0, 0.3, 0.1, False),
+])  # fmt: skip
+def test_planted_gain_is_found_or_unknown(gain: float, read: float, common: float, light: float, known: bool) -> None:
+    """Read noise and common mode are not taken for photons; where they hide the photons nothing is said."""
+    rng = np.random.default_rng([int(gain), int(10 * read), int(10 * common), int(10 * light)])
+    curve, mask = GainCurve(), np.ones((1, 1024, 1024), bool)
+    for _ in range(2):
+        curve.add(planted_frame(rng, gain, read, common, light), mask, PLANTED_ASICS, 1.0)
+        estimate = curve.gain()
+        assert estimate is None or 1 / 1.4 < estimate / gain < 1.4
+    assert (estimate is not None) == known
+
+
+def test_frames_together_tell_a_gain_that_one_does_not() -> None:
+    """A finder asks its first frames one by one, and takes the gain as known once all of them tell it."""
+    from peakrt.network import DetectorLore, GainKeeper
+
+    mask, lore, gain = np.ones((1, 1024, 1024), bool), DetectorLore(None), 20.0
+    keeper, proposer = GainKeeper(mask, PLANTED_ASICS, lore), Proposer(mask, asics=PLANTED_ASICS)
+    given = [keeper(planted_frame(np.random.default_rng([9, k]), gain, 1.5, 1.0, 0.5), proposer) for k in range(8)]
+    assert lore.gain == pytest.approx(gain, rel=0.4)
+    assert given[-1] == lore.gain
+    assert 1 < lore.curve.frames < 8
+    assert given[0] > lore.gain  # noise alone, which never takes less than a photon for one
 
 
 def test_gain_of_a_dark_frame_is_not_guessed() -> None:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from .bad_pixels import BadPixels
 from .classical import whole_panels
 from .config import NetworkConfig
-from .gain import estimate_gain
+from .gain import GainCurve
 from .model import Model
 from .peaks import PeakArray
 from .propose import Proposer
@@ -31,6 +31,8 @@ class DetectorLore:
     def __init__(self, gain: float | None) -> None:
         self.lock = threading.Lock()
         self.gain = gain
+        self.curve = GainCurve()
+        self.frames_without_gain = 0
         self.bad: BadPixels | None = None
 
     def bad_pixels(self, shape: tuple[int, ...]) -> BadPixels:
@@ -93,7 +95,7 @@ class NetworkFinder:
 
 
 class GainKeeper:
-    """Gives the gain of frames: what is known, or what the first frame says that can tell.
+    """Gives the gain of frames: what is known, or what the frames so far say once they can tell.
 
     good : (panel, ss, fs); asics : (n, 5); lore : where it is kept
     """
@@ -103,18 +105,30 @@ class GainKeeper:
 
     def __call__(self, frame: npt.NDArray[Any], proposer: Proposer) -> float:
         """ADU a photon for a frame; the proposer's candidates may be gone afterwards."""
-        if self._lore.gain is not None:
-            return self._lore.gain
-        with self._lore.lock:
-            if self._lore.gain is None:
+        lore = self._lore
+        if lore.gain is not None:
+            return lore.gain
+        with lore.lock:
+            if lore.gain is None:
                 provisional = _cautious_gain(frame, self._good)
-                proposer.propose(frame, provisional)
-                gain = estimate_gain(frame, self._good, self._asics, noise5=proposer.noise["noise5"])
-                if gain is None:
+                lore.frames_without_gain += 1
+                if not _worth_a_look(lore.frames_without_gain):
                     return provisional
-                self._lore.gain = gain
-                log.info("gain estimated: %.3g ADU a photon", gain)
-            return self._lore.gain
+                proposer.propose(frame, provisional)
+                lore.curve.add(frame, self._good, self._asics, proposer.noise["noise5"])
+                lore.gain = lore.curve.gain()
+                if lore.gain is None:
+                    return provisional
+                log.info("gain estimated from %d frames: %.3g ADU a photon", lore.curve.frames, lore.gain)
+            return lore.gain
+
+
+def _worth_a_look(number: int) -> bool:
+    """Whether a frame's photon transfer is measured, which takes a tenth of a second: the first ten, then ever fewer.
+
+    number : of the frames that did not tell the gain, from 1
+    """
+    return number <= 10 or number & (number - 1) == 0
 
 
 def _cautious_gain(frame: npt.NDArray[Any], good: npt.NDArray[np.bool_]) -> float:
