@@ -493,11 +493,12 @@ def test_files_record_gain_and_bad_pixels(tmp_path: Path, small_detector) -> Non
 
 @pytest.mark.parametrize(("config", "message"), [
     (NetworkConfig(min_score=1.5), "probability"), (NetworkConfig(gain=-1.0), "gain"),
-    (NetworkConfig(bad_pixels="perhaps"), "learn or keep"),
 ])  # fmt: skip
 def test_options_that_make_no_sense_are_refused(config: NetworkConfig, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PeakFinder(config)
+    with pytest.raises(ValueError, match="learn or keep"):
+        NetworkConfig(bad_pixels="perhaps")
 
 
 # Model files
@@ -547,3 +548,14 @@ def test_wrong_model_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at most"):
         load_model(str(too_large))
     assert json.loads(read_metadata("default", content)["peakrt"])["kind"] == "judge"
+
+
+def test_a_mask_of_two_dimensions_is_for_frames_of_two() -> None:
+    frame = np.random.default_rng(5).poisson(5, (128, 128)).astype(np.float32)
+    frame[20:100:20, 50] += 500
+    mask = np.ones((128, 128), bool)
+    mask[:50] = False
+    flat, stacked = (PeakFinder(NetworkConfig(gain=1.0), mask=given) for given in (mask, mask[None]))
+    found = flat(frame)
+    assert len(found) == 3
+    np.testing.assert_array_equal(found, stacked(frame[None]))

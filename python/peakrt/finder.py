@@ -38,7 +38,7 @@ class PeakFinder:
 
     config : NetworkConfig (the default), DenseConfig, Peakfinder8Config or V3r3Config; its type chooses the method
     geometry : Detector; peakfinder8 needs it, the network is better with it, and all take its bad regions
-    mask : (panel, ss, fs), True = good, on top of the geometry's
+    mask : (panel, ss, fs) or (ss, fs), True = good, on top of the geometry's
     radius : (panel, ss, fs) or (ss, fs), pixels from the beam axis, for the network where there is no geometry
     engine : "cpu"; "cuda", kernels of ours on a GPU, frames in batches in find and map; "tensorrt", which runs the
         networks through TensorRT between them; or "auto", which takes "cuda" where there is a GPU and logs its choice
@@ -118,7 +118,7 @@ class PeakFinder:
     def _static_mask(self, mask: npt.ArrayLike | None) -> npt.NDArray[np.bool_] | None:
         given = None if mask is None else np.asarray(mask) != 0
         if self.geometry is None:
-            return given
+            return given[None] if given is not None and given.ndim == 2 else given
         good = self.geometry.mask
         if given is None:
             return good
