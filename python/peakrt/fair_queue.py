@@ -2,7 +2,8 @@
 
 Start-time fair queueing (Goyal, Vin & Cheng, IEEE/ACM Trans. Netw. 5 (1997) 690): each client has a clock of the time it has
 been given, and the client with the lowest clock is next. One that had nothing to ask takes up the clock of the others, so
-that it is next without having saved up time; one that asks for many frames, or slow ones, waits for the others.
+that it is next without having saved up time; one that asks for many frames, or has a slow finder, waits for the others. A
+frame is charged with the mean time of its finder: ranks with the same finder take turns, whatever single frames took.
 """
 
 from __future__ import annotations
@@ -13,18 +14,27 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+#: Weight of the last frame in the mean time of a finder: the mean follows within tens of frames.
+_LAST = 0.05
+
+
+class Timed:
+    """A finder's mean time for a frame, seconds; the server's finders derive from it."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
 
 class Share:
-    """A client's place in the queue; Server's clients derive from it.
+    """A client's place in the queue; the server's clients derive from it.
 
-    clock : seconds of workers given to it; expected : seconds that its next frame will take, as the last one did
-    finder : what finds its peaks
+    clock : seconds of workers given to it; finder : what finds its peaks, set before its first request
     """
 
     def __init__(self) -> None:
         self.finder: Any = None
         self.waiting: deque[Request[Any]] = deque()
-        self.clock = self.expected = 0.0
+        self.clock = 0.0
         self.held = False
 
 
@@ -40,7 +50,6 @@ class Request(Generic[Client]):
     slot: int
     dtype: str
     since: float = field(default_factory=time.monotonic)
-    charged: float = 0.0
 
 
 class FairQueue(Generic[Client]):
@@ -79,11 +88,10 @@ class FairQueue(Generic[Client]):
                 taken.append(self._next(alike))
         return taken
 
-    def charge(self, request: Request[Client], seconds: float) -> None:
-        """Say how long a request took, instead of what was expected."""
+    def learn(self, finder: Timed, seconds: float) -> None:
+        """Take into a finder's mean time what a frame took."""
         with self._ready:
-            request.client.clock += seconds - request.charged
-            request.client.expected = seconds
+            finder.seconds += (seconds - finder.seconds) * (_LAST if finder.seconds else 1.0)
 
     def hold(self, client: Client, held: bool) -> None:
         """Give no request of a client to workers, or do so again."""
@@ -115,7 +123,7 @@ class FairQueue(Generic[Client]):
         client = min(clients, key=lambda one: one.clock)
         del self._order[client]
         request: Request[Client] = client.waiting.popleft()
-        self._now, request.charged = client.clock, client.expected
-        client.clock += client.expected
+        self._now = client.clock
+        client.clock += client.finder.seconds
         self._settle(client)
         return request

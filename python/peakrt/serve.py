@@ -488,8 +488,9 @@ class Server:
                 return
             found = [error]
         seconds = (clock() - begin) / len(taken)
+        assert taken[0].client.finder is not None
+        self._queue.learn(taken[0].client.finder, seconds)
         for request, peaks in zip(taken, found, strict=True):
-            self._queue.charge(request, seconds)
             self._deliver(request, peaks)
 
     def _deliver(self, request: Request[_Client], peaks: Any) -> None:

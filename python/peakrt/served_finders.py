@@ -15,13 +15,15 @@ from peakrt_geometry.crystfel import parse_geom
 
 from . import wire
 from .config import named
+from .fair_queue import Timed
 from .finder import PeakFinder
 
 
-class ServedFinder:
+class ServedFinder(Timed):
     """A finder, its clones that no worker has in hand, and how many clients it has."""
 
     def __init__(self, key: str, finder: PeakFinder, pixels: int) -> None:
+        super().__init__()
         self.key, self.finder, self.pixels, self.clients = key, finder, pixels, 1
         self._idle: list[PeakFinder] = []
         self._lock = threading.Lock()
