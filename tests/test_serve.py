@@ -360,7 +360,8 @@ def test_bench_prints_a_row_for_each_number_of_clients(capsys: pytest.CaptureFix
     assert main(["bench", "serve", "jungfrau1m", "--finder", "peakfinder8", "--clients", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("jungfrau1m, 1x1024x1024")
-    assert lines[-1].split()[0] == "2"
-    assert all(float(number) > 0 for number in lines[-1].split())
+    assert lines[-2].split()[0] == "2"
+    assert all(float(number) > 0 for number in lines[-2].split())
+    assert "beside 3 greedy ones" in lines[-1]
     assert main(["bench", "serve", "--finder", "v3r3"]) == 1
     assert "no finder v3r3 to serve" in capsys.readouterr().err

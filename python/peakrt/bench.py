@@ -3,16 +3,20 @@
 "direct" is one process with as many finder threads as the server has. Every client calls with one frame at a time, as a job
 does, and waits for its peaks; copying the frame into shared memory is part of the time. Frames are made here, photons of an
 even background and Gaussian peaks, and each process has several that no cache holds together, as those of a run.
+
+The last row of a finder is about fairness: the calls of one process alone, and beside three greedy ones that always have
+GREEDY_SLOTS frames on their way.
 """
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import tempfile
 import time
 from collections.abc import Iterator
-from multiprocessing.synchronize import Barrier
+from multiprocessing.synchronize import Barrier, Event
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +34,8 @@ CONFIGS: dict[str, FinderConfig] = {
     "network": NetworkConfig(bad_pixels="keep"),
 }
 CLIENTS = (1, 2, 4, 8, 16)
+GREEDY_SLOTS = 16
+_GREEDY, _CALLS = 3, 300  # greedy processes, calls of the modest one
 _FRAMES = 24  # of each process, in turn
 
 
@@ -85,6 +91,45 @@ def measure(name: str, detector: str, clients: int, socket: str) -> tuple[float,
     return clients * n / wall, float(np.percentile(times, 50)), float(np.percentile(times, 99))
 
 
+def greedy(name: str, detector: str, socket: str, ready: Barrier, stop: Event) -> None:
+    """Keep as many frames on their way as there are slots."""
+    frames = itertools.cycle(make_frames(detector)[:4])
+    with RemoteFinder(CONFIGS[name], geometry=load_detector(detector), path=Path(socket), slots=GREEDY_SLOTS) as finder:
+        for k, _ in enumerate(finder.map(frames)):
+            if k == GREEDY_SLOTS:
+                ready.wait()
+            if stop.is_set():
+                return
+
+
+def fairness(name: str, detector: str, socket: str) -> tuple[float, float, float, float]:
+    """p50 and p99 of a call, ms: of one process alone, then beside three greedy ones."""
+    context = multiprocessing.get_context("spawn")
+    ready, stop = context.Barrier(_GREEDY + 1), context.Event()
+    others = [context.Process(target=greedy, args=(name, detector, socket, ready, stop)) for _ in range(_GREEDY)]
+    frames = make_frames(detector)
+    with RemoteFinder(CONFIGS[name], geometry=load_detector(detector), path=Path(socket)) as finder:
+
+        def calls() -> list[float]:
+            times = []
+            for k in range(_CALLS):
+                start = time.perf_counter()
+                finder(frames[k % _FRAMES])
+                times.append((time.perf_counter() - start) * 1e3)
+            return np.percentile(times, [50, 99]).tolist()
+
+        finder.find(frames[:3])
+        alone = calls()
+        for process in others:
+            process.start()
+        ready.wait()
+        beside = calls()
+    stop.set()
+    for process in others:
+        process.join()
+    return alone[0], alone[1], beside[0], beside[1]
+
+
 def direct(name: str, detector: str) -> float:
     """Frames a second of one process with a thread a core."""
     finder, threads = PeakFinder(CONFIGS[name], geometry=load_detector(detector)), os.cpu_count() or 1
@@ -113,3 +158,9 @@ def bench_serve(detector: str, finders: list[str], clients: list[int]) -> Iterat
                 rate, p50, p99 = measure(name, detector, n, f"{folder}/s.sock")
             own, own50, _ = measure(name, detector, n, "")
             yield f"{n:>8}{rate:>11.0f}{rate / limit:>11.2f}{p50:>9.2f}{p99:>9.2f}{own:>15.0f}{own50:>9.2f}"
+        with tempfile.TemporaryDirectory() as folder:
+            alone50, alone99, beside50, beside99 = fairness(name, detector, f"{folder}/s.sock")
+        yield (
+            f"one process alone: p50 {alone50:.2f}, p99 {alone99:.2f} ms; beside {_GREEDY} greedy ones: p50 {beside50:.2f}, "
+            f"p99 {beside99:.2f} ms, {beside99 / alone99:.2f} times"
+        )
