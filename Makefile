@@ -71,6 +71,7 @@ bench: $(VENV)/built
 	-$(BIN)/pip install -q --no-deps psana==4.3.4
 	$(BIN)/python benchmarks/cpu.py
 
+# On a machine with a GPU, where PEAKRT_CUDA=ON pip install '.[gpu]' or, for its GPU alone, pip install '.[gpu]' was called
 bench-gpu:
 	$(PYTHON) benchmarks/gpu.py
 

@@ -1,4 +1,7 @@
-"""Build csrc/ with CMake. All metadata lives in pyproject.toml."""
+"""Build csrc/ with CMake. All metadata lives in pyproject.toml.
+
+PEAKRT_CUDA in the environment: AUTO (kernels for the GPU that is here), ON (for all), OFF; CMAKE_ARGS: more for CMake.
+"""
 
 import os
 import shlex
@@ -26,6 +29,7 @@ class CMakeBuild(build_ext):
         # --fresh: what an earlier isolated build cached points into a folder that is gone
         arguments = ["--fresh", "-G", "Ninja", "-S", ROOT, "-B", self.build_temp, "-DCMAKE_BUILD_TYPE=Release"]
         arguments += [f"-DPython_EXECUTABLE={sys.executable}", f"-DCMAKE_MODULE_PATH={CYTHON_CMAKE}"]
+        arguments += [f"-DPEAKRT_CUDA={os.environ.get('PEAKRT_CUDA', 'AUTO')}"]
         cmake(*arguments, *shlex.split(os.environ.get("CMAKE_ARGS", "")))
         cmake("--build", self.build_temp)
         cmake("--install", self.build_temp, "--prefix", Path(self.get_ext_fullpath(ext.name)).parent)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs torch: pip install 'peakrt[train]'")
+torch = pytest.importorskip("torch", reason="needs torch: pip install '.[train]'")
 pytest.importorskip("onnx", reason="needs onnx")
 
 from peakrt import NetworkConfig, PeakFinder  # noqa: E402

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import shlex
 import shutil
 import subprocess
@@ -177,3 +178,58 @@ def test_the_log_level_is_obeyed(run_file: Path, tmp_path: Path) -> None:
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stderr == ""
+
+
+# A base installation: what an extra brings is asked for in one line
+
+
+def without(modules: str, *arguments: str | Path, program: str = "peakrt") -> subprocess.CompletedProcess[str]:
+    """Run a program where the modules, separated by spaces, are not installed."""
+    blocked = f"import sys; sys.modules.update(dict.fromkeys({modules.split()}));"
+    code = f"{blocked} from {program.replace('-', '_')}.cli import main; sys.exit(main(sys.argv[1:]))"
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+
+
+EXTRAS = "hdf5plugin fabio matplotlib scipy gemmi lightgbm torch onnx pycbf"
+
+
+def test_a_base_installation_finds(run_file: Path, tmp_path: Path) -> None:
+    geom = run_file.with_suffix(".geom")
+    done = without(EXTRAS, "find", run_file, "-g", geom, "-o", tmp_path / "out.cxi", "-n", 2, "--log-level", "warning")
+    assert done.stderr == ""
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("find", "SQUEEZED", "-g", "GEOM", "-o", "OUT"),
+            r"the HDF5 filter bitshuffle .* needs hdf5plugin: .*\[formats\]",
+        ),
+        (("find", "RUN", "-g", "GEOM", "-o", "OUT", "--images", "lz4"), r"lz4 images needs hdf5plugin: .*\[formats\]"),
+        (("find", "a.tif", "-g", "GEOM", "-o", "OUT"), r"a\.tif, an image file, needs fabio: .*\[formats\]"),
+        (("view", "RUN", "-g", "GEOM", "-o", "out.png"), r"peakrt view needs matplotlib: .*\[view\]"),
+    ],
+)
+def test_what_an_extra_brings_is_named(
+    run_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], message: str
+) -> None:
+    import h5py
+    import hdf5plugin
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HDF5_PLUGIN_PATH", raising=False)
+    (tmp_path / "a.tif").write_bytes(bytes(1000))
+    with h5py.File(run_file, "r") as plain, h5py.File("squeezed.h5", "w") as squeezed:
+        data = plain["/entry_1/data_1/data"][:1]
+        filters = dict(hdf5plugin.Bitshuffle(cname="lz4"))
+        squeezed.create_dataset("/entry_1/data_1/data", data=data, chunks=data.shape, **filters)
+        squeezed["/entry_1/data_1/mask"] = plain["/entry_1/data_1/mask"][:]
+    names = {"RUN": run_file, "GEOM": run_file.with_suffix(".geom"), "SQUEEZED": "squeezed.h5", "OUT": "out.cxi"}
+    done = without(EXTRAS, *(names.get(a, a) for a in arguments), *(("--log-level", "warning")))
+    assert done.returncode == 1
+    assert re.fullmatch(f"peakrt: error: .*{message}.*\n", done.stderr), done.stderr
+    assert not Path("out.cxi").exists()

@@ -26,9 +26,9 @@ from peakrt_geometry import load_detector
 from peakrt_lab.calibration import calibration_error
 from peakrt_lab.cli import main as lab_main
 from peakrt_lab.compare import compare, slab_peaks
+from peakrt_lab.dense_data import THRESHOLDS
 from peakrt_lab.rivals import find_rivals
 from peakrt_lab.simulate import RESPONSES, Scene, Simulator
-from peakrt_lab.train_dense import THRESHOLDS
 
 
 def truth_of(event: Any, n_ss: int) -> SlabPeaks:

@@ -168,7 +168,7 @@ def test_errors_say_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: A
     import sys
 
     monkeypatch.setitem(sys.modules, "cupy", None)
-    with pytest.raises(RuntimeError, match=r"pip install 'peakrt\[gpu\]'"):
+    with pytest.raises(RuntimeError, match=r"pip install '\.\[gpu\]'"):
         gpu.load_cupy()
     monkeypatch.setattr(gpu, "KERNELS", tmp_path)
     with pytest.raises(RuntimeError, match="without CUDA kernels"):

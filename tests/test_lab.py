@@ -552,7 +552,7 @@ def test_report_judges_every_finder(run_file: Path, tmp_path: Path) -> None:
 
 def test_train_goes_on_in_its_folder_and_makes_a_model(run_file: Path, tmp_path: Path) -> None:
     for module in ("torch", "lightgbm", "onnx"):
-        pytest.importorskip(module, reason="needs pip install 'peakrt[train]'")
+        pytest.importorskip(module, reason="needs pip install '.[train]'")
     from peakrt.model import load_model
 
     command = ("train", "-o", tmp_path / "small.onnx", "--work", tmp_path / "work", "-n", 60, "--steps", 1100, "-j", 1)

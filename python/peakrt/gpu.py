@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .classical import as_frame
+from .extras import to_install
 from .peaks import PEAK, PeakArray
 
 log = logging.getLogger("peakrt")
@@ -32,7 +33,7 @@ def load_cupy() -> Any:
     try:
         import cupy
     except ImportError:
-        raise RuntimeError("the GPU needs CuPy: pip install 'peakrt[gpu]', or use the CPU") from None
+        raise RuntimeError(f"the GPU needs CuPy: {to_install('gpu')}, or use the CPU") from None
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except Exception as error:  # CuPy raises its own types, which cannot be named without it
@@ -50,7 +51,9 @@ def load_cupy() -> Any:
 def check_gpu() -> Any:
     """CuPy, with a GPU behind it and PeakRT's kernels. Raises RuntimeError that says what is missing."""
     if not (KERNELS / "network.fatbin").exists():
-        raise RuntimeError("PeakRT was installed without CUDA kernels: install it again where nvcc is on PATH")
+        raise RuntimeError(
+            f"PeakRT was installed without CUDA kernels: PEAKRT_CUDA=ON {to_install('gpu')}, with nvcc on PATH"
+        )
     return load_cupy()
 
 

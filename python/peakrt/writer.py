@@ -17,7 +17,6 @@ from types import TracebackType
 from typing import Any
 
 import h5py
-import hdf5plugin
 import numpy as np
 import numpy.typing as npt
 
@@ -44,6 +43,7 @@ from .columns import (
 )
 from .config import HitConfig, OutputConfig
 from .event import Event
+from .filters import BITSHUFFLE, BITSHUFFLE_LZ4, check_bitshuffle, register_filters
 from .peaks import PeakArray
 
 SOURCE = f"{PROVENANCE}/source"
@@ -74,6 +74,9 @@ class CxiWriter:
         self.path = Path(path)
         self.unfinished = self.path.with_name(self.path.name + ".inprogress")
         self.detector, self.hits, self.output = detector, hits or HitConfig(), output or OutputConfig()
+        if self.output.images == "lz4":
+            register_filters()
+            check_bitshuffle()
         if not 1 <= self.hits.max_peaks <= 1_000_000:
             raise ValueError(f"max_peaks is {self.hits.max_peaks}, it should be 1 to 1,000,000")
         self._provenance = json.dumps(dict(provenance or {}), sort_keys=True, default=str)
@@ -162,7 +165,10 @@ class CxiWriter:
                 self._chunk(slab, dtype),
             )
         elif self.output.images == "lz4":
-            compression, chunk = dict(hdf5plugin.Bitshuffle(cname="lz4")), self._chunk(slab, dtype)
+            compression, chunk = (
+                {"compression": BITSHUFFLE, "compression_opts": BITSHUFFLE_LZ4},
+                self._chunk(slab, dtype),
+            )
         _grow(file, DATA, slab, dtype, chunks=(1, *chunk), axes="experiment_identifier:y:x", **compression)
 
     def _chunk(self, slab: tuple[int, int], dtype: np.dtype[Any]) -> tuple[int, int]:

@@ -18,6 +18,8 @@ from . import recipe
 BACKGROUND, PEAK_CLASS, ARTIFACT, UNKNOWN = 0, 1, 2, -1
 SIDE = 128  # pixels of a crop
 SHARD = 50  # scenes of a file
+#: Scores that a dense model's threshold is chosen from.
+THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 _CLEAR_SNR = 4.0
 
 

@@ -40,14 +40,13 @@ from .dense import (
     student_loss,
     teacher_loss,
 )
-from .dense_data import Crops, generate, load
+from .dense_data import THRESHOLDS, Crops, generate, load
 from .export import write_dense_models
 from .peaknet2025 import CLASSES
 from .train import claim, commit
 
 Floats = npt.NDArray[np.float32]
 Say = Callable[[str], None]
-THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 
 
 def train_dense(config: DenseTraining, folder: Path, out: Path, *, processes: int, say: Say) -> dict[str, Any]:

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, overload
 
 import h5py
-import hdf5plugin  # noqa: F401  (registers the compression filters)
 import numpy as np
 import numpy.typing as npt
 
 from peakrt_geometry import Detector, HeaderValue, MaskSource, Panel
 
 from ..event import Event
+from ..filters import check_filters, register_filters
 from ..hdf5_items import (
     SizeWatch,
     check_stored,
@@ -35,6 +35,7 @@ from ..hdf5_items import (
 )
 
 log = logging.getLogger("peakrt")
+register_filters()
 #: Four times the pixels of the largest detectors.
 MAX_PIXELS = 1 << 26
 #: Numbers an event (photon energy, time stamps) are read at once where they are no more than these.
@@ -216,6 +217,7 @@ class Hdf5File:
             raise ValueError(f"{where(dataset)} has shape {shape}, the geometry says {' x '.join(map(str, dims))}")
         number_type(dataset)
         check_stored(dataset)
+        check_filters(dataset)
         for axis, index in enumerate(dims):
             if isinstance(index, int) and not 0 <= index < shape[axis]:
                 raise ValueError(f"{where(dataset)} has shape {shape}, the geometry wants index {index} of axis {axis}")

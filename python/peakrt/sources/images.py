@@ -1,7 +1,7 @@
 """Single-image files: CBF and whatever else fabio reads, and their headers' geometry.
 
 DECTRIS's CBFs, the usual case, are decoded here. Everything else is read by fabio or, for CBFs with another
-compression, pycbf (``pip install peakrt[cbf]``), in a process of its own.
+compression, pycbf (the extra cbf), in a process of its own.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import numpy.typing as npt
 from peakrt_geometry import Detector
 
 from ..event import Event
+from ..extras import need, to_install
 from .cbf import Cbf, check_digests, decode_byte_offset, imgcif_detector, mini_cbf_detector, read_cif, read_header
 from .hdf5 import flag_pixels
 from .image_client import READER
@@ -154,11 +155,12 @@ def _pixels(image: _Image) -> npt.NDArray[Any]:
         if cbf is not None and cbf.byte_offset:
             return decode_byte_offset(image.raw, cbf)
         if cbf is None:
+            need(f"{path}, an image file,", "formats", "fabio")
             name = path.with_suffix("") if path.suffix in (".gz", ".bz2") else path
             suffix = name.suffix.lower() if re.fullmatch(r"\.\w{1,16}", name.suffix, re.ASCII) else ""
             return READER.read(image.raw, reader="fabio", suffix=suffix)
         if importlib.util.find_spec("pycbf") is None:
-            raise ValueError(f"its compression is {cbf.sections[0].conversion}: pip install 'peakrt[cbf]' to read it")
+            raise ValueError(f"its compression is {cbf.sections[0].conversion}: {to_install('cbf')} to read it")
         return READER.read(image.raw, reader="pycbf", suffix=".cbf")
     except ValueError as error:
         raise OSError(f"{path} cannot be read: {error}") from None
