@@ -1,0 +1,83 @@
+"""The document, printed from the summary."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from peakrt_lab.evaluate import INDEXING
+
+from .table import merge_table, table
+
+
+def document(summary: dict[str, Any], pictures: Sequence[str]) -> str:
+    """Markdown."""
+    lines = [*_head(summary)]
+    for run in summary["runs"]:
+        panels, n_ss, n_fs = run["shape"]
+        lines += ["", f"## {run['detector']}", ""]
+        lines += [
+            f"{panels * n_ss} x {n_fs} pixels, {run['gain']:g} ADU a photon.",
+            "",
+            *table(run, summary["missing"]),
+        ]
+        if run["tuned"]:
+            lines += ["", "Tuned: " + "; ".join(f"{name}: {_options(o)}" for name, o in run["tuned"].items()) + "."]
+    lines += ["", "## Yield by the strength of the crystal", "", f"![yield]({pictures[0]})"]
+    if summary.get("merged"):
+        lines += ["", "## Merged data", "", *_merging(summary), "", *merge_table(summary["merged"])]
+        lines += ["", f"![merging]({pictures[1]})"]
+    return "\n".join(lines) + "\n"
+
+
+def _options(options: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in options.items())
+
+
+def _head(summary: dict[str, Any]) -> list[str]:
+    recipe = summary["recipe"]
+    images = "; ".join(
+        f"{run['detector']} {max((row['images'] for row in run['rows'].values()), default=0):,}"
+        for run in summary["runs"]
+    )
+    low, high = recipe["photons"]
+    return [
+        "# Benchmark against Cheetah and other finders",
+        "",
+        "Printed by `python -m benchmarks.cheetah report`, from `benchmark.json` beside it. In the form of Tables 1 and 2 of",
+        "Wang et al. 2025: hits, indexed frames, yields, minutes.",
+        "",
+        f'**What was run.** Frames: {images}. Slow finders were given the first of them only: compare by the column "behind the',
+        'network", which is over the frames that both had. The command runs 10,000 frames of each detector if it is let;',
+        "what is printed here is what was done, not more.",
+        "",
+        "**Frames.** Simulated lysozyme stills (`peakrt-lab simulate`), one crystal form, a new orientation in each; of the",
+        f"shots {100 * recipe['hit_fraction']:g} % meet a crystal, a full reflection of mean strength has {low:g} to {high:g} photons at low angle (evenly in the",
+        "logarithm), background, B factor, mosaicity, bandwidth, crystal size, jet, shadow, ice and salt rings, zingers, hot and",
+        f"dead pixels vary as in training, from other seeds (seed {recipe['seed']}). None of these frames was trained on.",
+        "",
+        f'**Finders.** A hit has at least {summary["min_peaks"]} peaks. "tuned": `peakrt-lab tune`\'s search for the highest F1, knowing the truth, on',
+        f'{recipe["tune"]} frames of the same run that are not judged; nobody has that truth of a real run. "defaults": the program\'s own;',
+        "OM has none, its example for a photon-counting detector is taken. All were given the same mask. OM is its whole Cheetah",
+        "layer under MPI (its reader of Eiger files, its writer, class sums, lists; one rank finds, one collects).",
+        "",
+        "**Indexing.** The same command for the hits of all, on the images and peaks that the finder wrote:",
+        "",
+        f"    indexamajig -i hits.lst -g run.geom -p crystal.cell -o hits.stream --peaks=cxi {' '.join(INDEXING)}",
+        "",
+        "CrystFEL's own searches have their `--peaks=` and options in the place of `--peaks=cxi`. Where two finders gave the same",
+        "peaks of the same frame to the last bit, it was indexed once for both. A lattice is wrong if it is turned by more than a",
+        "degree from the true one. Cells: median, and half of the range from the 16th to the 84th percentile.",
+        "",
+        "**Minutes** are those of the finder, from frames in a file to hits in a file, images included; frames come from the page",
+        f"cache. Wall and CPU time, on a machine that did other things as well ({summary['machine']}): compare the CPU time. OM's",
+        "collecting rank polls, which is CPU time too. CrystFEL writes no images in its search.",
+    ]
+
+
+def _merging(summary: dict[str, Any]) -> list[str]:
+    return [
+        f"The first frames of the run of {summary['merged_detector']}, as each finder had them, through",
+        "`partialator --model=unity --iterations=1` (scaling, no partiality). R and CC to the truth are `compare_hkl`'s R1I and CC",
+        "against the intensities that were simulated. The last column is `process_hkl --scale`, a second opinion.",
+    ]

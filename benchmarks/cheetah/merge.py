@@ -1,0 +1,145 @@
+"""Merging the indexed frames of each finder with CrystFEL, and what the merged intensities are worth."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from .finders import FINDERS
+from .index import Results, read_stream_text
+from .programs import Stopwatch
+from .recipe import POINT_GROUP, Run
+
+SHELLS = 10
+#: Partiality is not modelled: scaling and averaging is what serial data sets of this size are merged with first.
+PARTIALATOR = ("--model=unity", "--iterations=1")
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What a finder's indexed frames come to.
+
+    offered : frames that the finder was given; indexed : of those; reflections : merged, of so many possible
+    rsplit, cc_half, cc_star : of the two halves; r_truth, cc_truth : R on intensities and correlation with the truth
+    by_shell : for plots, each a column over the shells, d_A their middles
+    process_hkl : r_truth and cc_truth of its merging, without scaling by partialator
+    """
+
+    finder: str
+    offered: int
+    indexed: int
+    reflections: int
+    possible: int
+    redundancy: float
+    rsplit: float
+    cc_half: float
+    cc_star: float
+    r_truth: float
+    cc_truth: float
+    by_shell: dict[str, list[float]] = field(default_factory=dict)
+    process_hkl: dict[str, float] = field(default_factory=dict)
+
+
+def merge_all(
+    run: Run, finders: Sequence[str], frames: int, folder: Path, cores: int, say: Callable[[str], None]
+) -> list[Merged]:
+    """Merge the first frames of a run as each finder had them; finders that were not given all of them are left out."""
+    folder.mkdir(parents=True, exist_ok=True)
+    truth = folder / "truth.hkl"
+    write_truth(run, truth)
+    out = []
+    for finder in finders:
+        results = Results(run.folder / finder).read()
+        offered = sum(result.stop - result.start for result in results if result.stop <= frames)
+        if offered != frames:
+            continue
+        stream = folder / f"{finder}.stream"
+        indexed = _join(run, finder, frames, stream)
+        say(f"{run.name}: merging {indexed} frames of {FINDERS[finder].name}, {FINDERS[finder].settings}")
+        try:
+            out.append(_merge(run, finder, frames, indexed, stream, truth, cores))
+        except RuntimeError as error:  # partialator gives up where crystals are few
+            say(f"not merged: {error}")
+        stream.unlink()
+    return out
+
+
+def write_truth(run: Run, path: Path) -> None:
+    """The intensities that were simulated, as a CrystFEL reflection list, one of each set of symmetry mates."""
+    crystal = run.simulator._crystal
+    assert crystal is not None
+    mates = np.abs(crystal.hkl)  # 4/mmm: signs do not matter, nor the order of h and k
+    mates[:, :2] = -np.sort(-mates[:, :2], axis=1)
+    unique, first = np.unique(mates, axis=0, return_index=True)
+    rows = [
+        "{:4} {:4} {:4} {:10.2f} {:>8} {:10.2f} {:7}".format(*hkl, 1e4 * crystal.strength[n], "-", 1.0, 1)
+        for hkl, n in zip(unique, first, strict=True)
+    ]
+    head = ["CrystFEL reflection list version 2.0", f"Symmetry: {POINT_GROUP}"]
+    head += ["   h    k    l          I    phase   sigma(I)   nmeas"]
+    path.write_text("\n".join([*head, *rows, "End of reflections", ""]), encoding="utf-8")
+
+
+def _join(run: Run, finder: str, frames: int, path: Path) -> int:
+    """Write one stream of the first frames of a run; returns how many crystals are in it."""
+    count, header = 0, ""
+    marker = "----- Begin chunk -----\n"
+    with path.open("w", encoding="utf-8") as out:
+        for part in Results(run.folder / finder).paths():
+            if int(part.stem.split("-")[1]) > frames:
+                continue
+            head, *chunks = read_stream_text(part).split(marker)
+            if not header:
+                header = head
+                out.write(header)
+            out.writelines(marker + chunk for chunk in chunks)
+            count += len(chunks)
+    return count
+
+
+def _merge(run: Run, finder: str, frames: int, indexed: int, stream: Path, truth: Path, cores: int) -> Merged:
+    hkl, clock = stream.with_suffix(".hkl"), Stopwatch()
+    clock.run(
+        ["partialator", "-i", stream, "-o", hkl, "-y", POINT_GROUP, "-j", str(cores), "--no-logs"] + list(PARTIALATOR)
+    )
+    halves = (hkl.with_suffix(".hkl1"), hkl.with_suffix(".hkl2"))
+    overall, shells = {}, {}
+    for name, fom, pair in (
+        ("rsplit", "Rsplit", halves), ("cc_half", "CC", halves), ("cc_star", "CCstar", halves),
+        ("r_truth", "R1I", (hkl, truth)), ("cc_truth", "CC", (hkl, truth)),
+    ):  # fmt: skip
+        overall[name], shells[name], shells["d_A"] = compare_hkl(pair, fom, run.cell, stream.with_suffix(".shells"))
+    fast = stream.with_suffix(".process.hkl")
+    clock.run(["process_hkl", "-i", stream, "-o", fast, "-y", POINT_GROUP, "--scale"])
+    second = {
+        name: compare_hkl((fast, truth), fom, run.cell, stream.with_suffix(".shells"))[0]
+        for name, fom in (("r_truth", "R1I"), ("cc_truth", "CC"))
+    }
+    measured = [int(line.split()[6]) for line in _rows(hkl)]
+    return Merged(
+        finder, frames, indexed, len(measured), len(_rows(truth)), float(np.mean(measured)), **overall,
+        by_shell=shells, process_hkl=second,
+    )  # fmt: skip
+
+
+def _rows(hkl: Path) -> list[str]:
+    lines = hkl.read_text(encoding="utf-8").splitlines()
+    first = next(n for n, line in enumerate(lines) if line.split()[:3] == ["h", "k", "l"]) + 1
+    return lines[first : lines.index("End of reflections")]
+
+
+def compare_hkl(pair: Sequence[Path], fom: str, cell: Path, shells: Path) -> tuple[float, list[float], list[float]]:
+    """A figure of merit by CrystFEL's compare_hkl: overall, by shell, and the middles of the shells in A."""
+    said = Stopwatch().run(
+        ["compare_hkl", *pair, "-y", POINT_GROUP, "-p", cell, f"--fom={fom}", f"--nshells={SHELLS}"]
+        + [f"--shell-file={shells}"]
+    )
+    overall = re.search(r"Overall [^=]*= *([-+.\deE]+|-?nan)", said)
+    if overall is None:
+        raise RuntimeError(f"compare_hkl gave no overall {fom}: {said.strip().splitlines()[-1]}")
+    table = [line.split() for line in shells.read_text(encoding="utf-8").splitlines()[1:]]
+    return float(overall[1]), [float(row[1]) for row in table], [float(row[3]) for row in table]
