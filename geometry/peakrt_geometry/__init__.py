@@ -6,7 +6,7 @@ neither bad regions nor ``dimN`` layouts. Both are used by the tests as second o
 
 from .catalogue import detector_names, load_detector
 from .checks import check_camera_length_m, check_photon_energy_eV
-from .crystfel import read_geom, write_geom
+from .crystfel import for_crystfel, missing_for_crystfel, read_geom, write_geom
 from .panels import BadRegion, Detector, HeaderValue, MaskSource, Panel
 from .psana import parse_psana_geometry, read_psana_geometry
 
@@ -19,7 +19,9 @@ __all__ = [
     "check_camera_length_m",
     "check_photon_energy_eV",
     "detector_names",
+    "for_crystfel",
     "load_detector",
+    "missing_for_crystfel",
     "parse_psana_geometry",
     "read_geom",
     "read_psana_geometry",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from . import checks
@@ -114,7 +114,7 @@ class _Reader:
         elif key.startswith("rigid_group_collection_"):
             self.collections[key.removeprefix("rigid_group_collection_")] = _names(value)
         elif key.startswith("rigid_group_") or key.startswith("group_"):
-            self.groups[key.removeprefix("rigid_")] = _names(value)
+            self.groups[key] = _names(value)
         elif key in ("photon_energy", "wavelength", "electron_voltage"):
             _photon_energy(f"{key} {value}")
             self.whole["energy"] = f"{key} {value}"
@@ -354,6 +354,75 @@ def _photon_energy(text: str | None) -> float | HeaderValue | None:
     raise ValueError(f"{key} = {rest[:60]} is not supported: give photon_energy in eV")
 
 
+#: Members that CrystFEL 0.12 takes in a group (MAX_PANEL_GROUP_CHILDREN).
+_MOST_MEMBERS = 64
+#: Settings that CrystFEL 0.12 knows; it complains of the others. Those that name a place in the data file do not go
+#: with the peaks into another file.
+_CRYSTFEL_SETTINGS = {"bandwidth", "detector_shift_x", "detector_shift_y"}
+_NOT_IN_A_CXI = {"saturation_map", "saturation_map_file", "badrow_direction"}
+
+
+def missing_for_crystfel(detector: Detector) -> list[str]:
+    """What CrystFEL needs in a geometry and this one lacks, in words; empty where CrystFEL loads it."""
+    gains = {"adu_per_photon", "adu_per_eV"}
+    of_the_whole = detector.adu_per_photon is not None or detector.adu_per_eV is not None
+    lacks = {
+        "camera length": detector.camera_length is None,
+        "photon energy": detector.photon_energy is None,
+        "data path": not detector.has_data_path,
+        "gain (adu_per_photon)": not of_the_whole and not all(gains & set(p.settings) for p in detector.panels),
+    }
+    return [name for name, is_missing in lacks.items() if is_missing]
+
+
+def for_crystfel(detector: Detector) -> Detector:
+    """The same detector without what CrystFEL 0.12 refuses or complains of.
+
+    Bad regions in raw pixels name a panel and lie within it, and only settings that CrystFEL knows are kept.
+    """
+    regions = [part for region in detector.bad_regions for part in _within_panels(region, detector)]
+    panels = tuple(
+        replace(panel, settings={key: value for key, value in panel.settings.items() if key not in _NOT_IN_A_CXI})
+        for panel in detector.panels
+    )
+    settings = {
+        key: value
+        for key, value in detector.settings.items()
+        if key in _CRYSTFEL_SETTINGS and checks.NUMBER.fullmatch(_quantity(value)[0])
+    }
+    # It reads group_ lines and leaves out the rigid_group_ lines of earlier versions.
+    has_groups = any(name.startswith("group_") for name in detector.groups)
+    groups = detector.groups if has_groups else {**detector.groups, **_groups(detector)}
+    return replace(detector, panels=panels, bad_regions=tuple(regions), settings=settings, groups=groups)
+
+
+def _groups(detector: Detector) -> dict[str, tuple[str, ...]]:
+    """Panels of a detector with many as groups of groups; of few, CrystFEL makes one group itself."""
+    names = [panel.name for panel in detector.panels]
+    if len(names) <= _MOST_MEMBERS:
+        return {}
+    parts = [tuple(names[first : first + 32]) for first in range(0, len(names), 32)]
+    groups = {f"group_part{number}": part for number, part in enumerate(parts)}
+    return {**groups, "group_all": tuple(name.removeprefix("group_") for name in groups)}
+
+
+def _within_panels(region: BadRegion, detector: Detector) -> Iterator[BadRegion]:
+    """A region as those of single panels, cut to each."""
+    if region.kind == "xy":
+        yield region
+        return
+    min_fs, max_fs, min_ss, max_ss = region.bounds
+    for panel in detector.panels:
+        if region.panel in (None, panel.name):
+            low_fs, high_fs = max(min_fs, panel.min_fs), min(max_fs, panel.end_fs - 1)
+            low_ss, high_ss = max(min_ss, panel.min_ss), min(max_ss, panel.end_ss - 1)
+            # CrystFEL's bounds are whole numbers, both included
+            bounds = (math.ceil(low_fs), math.floor(high_fs), math.ceil(low_ss), math.floor(high_ss))
+            name = region.name if region.panel else f"{region.name}_{panel.name}"
+            if bounds[0] <= bounds[1] and bounds[2] <= bounds[3]:
+                yield BadRegion(name, "fsss", bounds, panel.name)
+
+
 def write_geom(detector: Detector, path: str | Path, *, comment: str = "") -> None:
     """Write a CrystFEL geometry file that :func:`read_geom` reads back as the same detector."""
     Path(path).write_text(format_geom(detector, comment=comment), encoding="utf-8")
@@ -366,7 +435,7 @@ def format_geom(detector: Detector, *, comment: str = "") -> str:
     for region in detector.bad_regions:
         lines += [""] + _region_lines(region)
     lines += [""]
-    lines += [f"rigid_{name} = {','.join(members)}" for name, members in detector.groups.items()]
+    lines += [f"{name} = {','.join(members)}" for name, members in detector.groups.items()]
     lines += [f"rigid_group_collection_{name} = {','.join(m)}" for name, m in detector.collections.items()]
     for panel in detector.panels:
         lines += [""] + _panel_lines(panel, detector)

@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from peakrt_geometry import Detector, HeaderValue, MaskSource, write_geom
+from peakrt_geometry import Detector, HeaderValue, MaskSource, for_crystfel, write_geom
 
 from ._native import SoundFile
 from .columns import (
@@ -398,7 +398,7 @@ def write_companions(path: Path, detector: Detector, hits: npt.NDArray[np.int64]
 
 def cxi_geometry(detector: Detector) -> Detector:
     """Geometry of a CXI that CxiWriter writes for a detector."""
-    slab = detector.as_slab(DATA)
+    slab = for_crystfel(detector.as_slab(DATA))
     mask = (MaskSource(MASK, None, 0, 1),)
     panels = tuple(replace(panel, masks=mask) for panel in slab.panels)
     energy = detector.photon_energy
@@ -407,7 +407,7 @@ def cxi_geometry(detector: Detector) -> Detector:
         panels=panels,
         camera_length=_from_cxi(detector.camera_length),
         photon_energy=HeaderValue(PHOTON_ENERGY) if isinstance(energy, HeaderValue) else energy,
-        settings={**detector.settings, "peak_list": RESULT, "peak_list_type": "cxi"},
+        settings={**slab.settings, "peak_list": RESULT, "peak_list_type": "cxi"},
     )
 
 
