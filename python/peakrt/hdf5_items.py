@@ -16,10 +16,12 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from peakrt_geometry.checks import MAX_PIXELS
+
 #: What h5py raises for items that are missing, damaged or of a type that numpy does not know.
 _H5PY_ERRORS = (KeyError, OSError, RuntimeError, TypeError, ValueError, IndexError, OverflowError, MemoryError)
-#: Largest part of a dataset read in one go: 64 megapixels of 8 bytes, four times the largest detectors.
-MAX_BYTES = 512 << 20
+#: Largest part of a dataset read in one go: the largest frame, of 8 bytes a pixel.
+MAX_BYTES = 8 * MAX_PIXELS
 #: What has more numbers than this is no list of one number an event.
 _MANY = 100_000_000
 #: HDF5 unpacks a chunk as a whole.

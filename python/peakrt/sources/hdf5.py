@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from peakrt_geometry import Detector, HeaderValue, MaskSource, Panel
+from peakrt_geometry.checks import MAX_PIXELS
 
 from ..event import Event
 from ..filters import check_filters, register_filters
@@ -36,8 +37,6 @@ from ..hdf5_items import (
 
 log = logging.getLogger("peakrt")
 register_filters()
-#: Four times the pixels of the largest detectors.
-MAX_PIXELS = 1 << 26
 #: Numbers an event (photon energy, time stamps) are read at once where they are no more than these.
 _FEW = 1 << 20
 

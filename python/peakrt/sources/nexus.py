@@ -14,6 +14,7 @@ from pathlib import Path
 import h5py
 
 from peakrt_geometry import Detector, MaskSource, Panel
+from peakrt_geometry.checks import MAX_PIXELS
 from peakrt_geometry.panels import HC_EV_M
 
 from ..hdf5_items import (
@@ -28,7 +29,6 @@ from ..hdf5_items import (
     shape_of,
     where,
 )
-from .hdf5 import MAX_PIXELS
 
 log = logging.getLogger("peakrt")
 _METRES = {
