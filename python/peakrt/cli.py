@@ -70,7 +70,7 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int
     """Parse and run a command; errors that a user can mend come out as one line."""
     parsed = parser.parse_args(arguments)
     logging.basicConfig(format="%(name)s: %(message)s")
-    logging.getLogger("peakrt").setLevel(getattr(parsed, "log_level", "info").upper())  # peakrt-lab has no such option
+    logging.getLogger("peakrt").setLevel(parsed.log_level.upper())
     try:
         status: int = parsed.run(parsed)
     except Interrupted as interrupted:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -13,10 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
-from peakrt.cli import add_geometry, load_geometry, override, run
+from peakrt.cli import Parser, add_command, add_geometry, load_geometry, option_name, override, run
 from peakrt.config import FINDERS, HitConfig
+from peakrt.extras import need, to_install
 from peakrt.finder import PeakFinder
 from peakrt.model import load_model
 from peakrt.sources import open_source
@@ -37,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """All commands and their options."""
-    parser = argparse.ArgumentParser(prog="peakrt-lab", description="Simulate, compare and judge.")
+    parser = Parser(prog="peakrt-lab", description="Simulate, compare and judge.")
     commands = parser.add_subparsers(required=True, metavar="command")
     _add_simulate(commands)
     _add_compare(commands)
@@ -57,25 +61,42 @@ def _range(text: str) -> tuple[float, ...]:
 
 
 def _add_simulate(commands: Any) -> None:
-    parser = commands.add_parser("simulate", help="simulate stills with their truth")
+    parser = add_command(commands, "simulate", _simulate, help="simulate stills with their truth")
     add_geometry(parser)
-    parser.add_argument("-o", "--output", required=True, metavar="OUT.cxi")
-    parser.add_argument("-n", "--events", type=int, default=100, help="[100]")
-    parser.add_argument("--seed", type=int, default=0, help="[0]")
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="OUT.cxi", help="run to write; .geom and .cell go beside it"
+    )
+    parser.add_argument("-n", "--events", type=int, default=100, metavar="N", help="events to simulate [100]")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="the same seed gives the same events [0]")
     parser.add_argument(
         "--cell",
         type=_range,
         metavar="a,b,c,al,be,ga",
-        help="A and degrees; otherwise one is drawn for each hit",
+        help="cell of the crystals, A and degrees; otherwise one is drawn for each hit",
     )
-    parser.add_argument("--space-group", default="P 1", help="of --cell [P 1]")
+    parser.add_argument("--space-group", default="P 1", metavar="NAME", help="of --cell, as 'P 43 21 2' [P 1]")
     parser.add_argument("--gzip", action="store_true", help="compress the images")
-    for config, title in ((Scene, "scene"), (Response, "detector")):
-        group = parser.add_argument_group(f"{title} (LOW,HIGH is a range)")
-        for item in fields(config):
-            if item.name != "gain_modes":
-                group.add_argument(f"--{item.name.replace('_', '-')}", metavar="VALUE", help=f"[{item.default}]")
-    parser.set_defaults(run=_simulate)
+    _add_fields(parser.add_argument_group("scene", "A range LOW,HIGH is drawn from anew for each event."), Scene())
+    of_detector = "Where nothing is given, detectors of the catalogue have values of their own."
+    _add_fields(parser.add_argument_group("detector", of_detector), Response())
+
+
+def _add_fields(group: Any, config: Scene | Response) -> None:
+    """Add an option for each field that has a help text, its default written as the option takes it."""
+    for item in fields(config):
+        if not item.metadata:
+            continue
+        default, unit = getattr(config, item.name), item.metadata["unit"]
+        shown = {bool: "{true,false}", tuple: "LOW,HIGH"}.get(type(default), unit)
+        text = item.metadata["help"] + (f", {unit}" if isinstance(default, tuple) else "")
+        group.add_argument(option_name(item.name), metavar=shown, help=f"{text} [{_as_option(default)}]")
+
+
+def _as_option(value: Any) -> str:
+    """A value as the command line takes it."""
+    if isinstance(value, tuple):
+        return ",".join(f"{part:g}" for part in value)
+    return f"{value:g}" if isinstance(value, float) else str(value).lower()
 
 
 def _changed(config: Any, parsed: argparse.Namespace) -> Any:
@@ -94,11 +115,26 @@ def _changed(config: Any, parsed: argparse.Namespace) -> Any:
             else:
                 changes[item.name] = type(default)(text)
         except (ValueError, KeyError):
-            raise ValueError(f"--{item.name.replace('_', '-')} {text}: expected something like {default}") from None
+            raise ValueError(
+                f"--{item.name.replace('_', '-')} {text}: expected something like {_as_option(default)}"
+            ) from None
     return replace(config, **changes)
 
 
+def _say_size(path: Path, n_bytes: int, *, compressed: bool) -> None:
+    """Say how large a file will be. Raises OSError where the disk has no room for it."""
+    free = shutil.disk_usage(path.parent).free if path.parent.is_dir() else n_bytes
+    if not compressed and n_bytes > free:
+        raise OSError(
+            f"{path} needs {n_bytes / 1e9:.1f} GB, {path.parent.resolve()} has {free / 1e9:.1f} GB free: "
+            "fewer events (-n), --gzip, or another disk"
+        )
+    before = " before compression" if compressed else ""
+    print(f"{path} will have {max(n_bytes, 1e6) / 1e6:,.0f} MB{before}", file=sys.stderr)
+
+
 def _simulate(parsed: argparse.Namespace) -> int:
+    need("peakrt-lab simulate", "lab", "scipy", "gemmi")
     if parsed.geometry is None:
         raise ValueError("give a detector with -g: a .geom file or a name")
     if parsed.events < 1:
@@ -106,14 +142,21 @@ def _simulate(parsed: argparse.Namespace) -> int:
     if parsed.cell is not None and len(parsed.cell) != 6:
         raise ValueError("--cell needs six numbers: a,b,c,alpha,beta,gamma")
     detector = override(load_geometry(parsed.geometry), parsed)
+    response = _changed(RESPONSES.get(parsed.geometry, Response()), parsed)
+    try:
+        item_bytes = np.dtype(response.dtype).itemsize
+    except TypeError:
+        raise ValueError(f"--dtype {response.dtype}: expected a type of numpy, such as u2, i4 or f4") from None
+    n_bytes = parsed.events * math.prod(detector.shape) * item_bytes
     simulator = Simulator(
         detector,
         scene=_changed(Scene(), parsed),
-        response=_changed(RESPONSES.get(parsed.geometry, Response()), parsed),
+        response=response,
         cell=parsed.cell,
         space_group=parsed.space_group,
         seed=parsed.seed,
     )
+    _say_size(Path(parsed.output), n_bytes, compressed=parsed.gzip)
     events = (simulator.event(n) for n in tqdm(range(parsed.events), unit="event", disable=None))
     n = write_run(parsed.output, simulator, events, compression="gzip" if parsed.gzip else None)
     truth = Truth(parsed.output)
@@ -126,8 +169,10 @@ def _simulate(parsed: argparse.Namespace) -> int:
 
 
 def _add_compare(commands: Any) -> None:
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "compare",
+        _compare,
         help="compare two peak sets",
         description="A set is FILE.cxi, FILE.stream, FILE.jsonl (of evaluate --indexer dials), or one of these with a suffix: :truth (of a simulated run), "
         ":predictions (of a stream's crystals), :peakfinder8 or :v3r3 (what that finder gives for FILE's frames).",
@@ -142,7 +187,6 @@ def _add_compare(commands: Any) -> None:
         help="farthest that two peaks may be apart to match, pixels [3]",
     )
     parser.add_argument("--min-snr", type=float, default=0.0, help="reference peaks below need not be found [0]")
-    parser.set_defaults(run=_compare)
 
 
 def _peak_sets(text: str, parsed: argparse.Namespace) -> PeakSets:
@@ -167,6 +211,7 @@ def _peak_sets(text: str, parsed: argparse.Namespace) -> PeakSets:
 
 
 def _compare(parsed: argparse.Namespace) -> int:
+    need("peakrt-lab compare", "lab", "scipy")
     if parsed.distance <= 0:
         raise ValueError("--distance should be above 0 pixels")
     reference, found = _peak_sets(parsed.reference, parsed), _peak_sets(parsed.found, parsed)
@@ -183,7 +228,7 @@ def _compare(parsed: argparse.Namespace) -> int:
 
 
 def _add_evaluate(commands: Any) -> None:
-    parser = commands.add_parser("evaluate", help="index the peaks of a CXI and count")
+    parser = add_command(commands, "evaluate", _evaluate, help="index the peaks of a CXI and count")
     parser.add_argument(
         "inputs",
         nargs="+",
@@ -200,7 +245,6 @@ def _add_evaluate(commands: Any) -> None:
     parser.add_argument(
         "--keep", type=Path, metavar="FOLDER", help="keep the streams (of DIALS: results, .jsonl) there"
     )
-    parser.set_defaults(run=_evaluate)
 
 
 def _evaluate(parsed: argparse.Namespace) -> int:
@@ -234,7 +278,7 @@ def _evaluate_one(path: Path, parsed: argparse.Namespace, truth: Truth | None) -
 
 
 def _add_train(commands: Any) -> None:
-    parser = commands.add_parser("train", help="train a judge from nothing: pip install 'peakrt[train]'")
+    parser = add_command(commands, "train", _train, help=f"train a judge from nothing: {to_install('train')}")
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="MODEL.onnx", help="a .png goes beside it")
     parser.add_argument(
         "--work", type=Path, required=True, metavar="FOLDER", help="of intermediate results; a second call goes on"
@@ -251,16 +295,10 @@ def _add_train(commands: Any) -> None:
     )
     parser.add_argument("-g", "--geometry", help="of --blanks, where they do not bring their own")
     parser.add_argument("-j", "--processes", type=int, default=os.cpu_count() or 1)
-    parser.set_defaults(run=_train)
 
 
 def _need_training() -> None:
-    try:
-        import lightgbm  # noqa: F401
-        import onnx  # noqa: F401
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise RuntimeError(f"training needs {error.name}: pip install 'peakrt[train]'") from error
+    need("training", "train", "scipy", "matplotlib", "gemmi", "lightgbm", "onnx", "torch")
 
 
 def _train(parsed: argparse.Namespace) -> int:
@@ -308,14 +346,14 @@ def _blanks(parsed: argparse.Namespace) -> Any:
 
 
 def _add_tune(commands: Any) -> None:
-    parser = commands.add_parser("tune", help="tune peakfinder8 on a simulated run, knowing its truth")
+    parser = add_command(commands, "tune", _tune, help="tune peakfinder8 on a simulated run, knowing its truth")
     parser.add_argument("input", type=Path, metavar="RUN.cxi")
     parser.add_argument("-g", "--geometry", help="otherwise the .geom beside the run")
     parser.add_argument("-n", "--events", type=int, default=10, help="events to tune on [10]")
-    parser.set_defaults(run=_tune)
 
 
 def _tune(parsed: argparse.Namespace) -> int:
+    need("peakrt-lab tune", "lab", "scipy")
     from itertools import islice
 
     detector = load_geometry(parsed.geometry or str(parsed.input.with_suffix(".geom")))
@@ -358,7 +396,9 @@ def _train_dense(parsed: argparse.Namespace) -> int:
 
 
 def _add_report(commands: Any) -> None:
-    parser = commands.add_parser("report", help="judge every finder on simulated runs: a .md and an .html with plots")
+    parser = add_command(
+        commands, "report", _report, help="judge every finder on simulated runs: a .md and an .html with plots"
+    )
     parser.add_argument("inputs", nargs="+", type=Path, metavar="RUN.cxi", help="with truth, a .geom beside each")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="REPORT", help="REPORT.md and REPORT.html")
     parser.add_argument("--title", default="Finders on simulated runs")
@@ -372,7 +412,6 @@ def _add_report(commands: Any) -> None:
         help="work folders of train: judge what they hold too",
     )
     parser.add_argument("--dials", action="store_true", help="ask DIALS too, which is on PATH")
-    parser.set_defaults(run=_report)
 
 
 def _judge_one(path: Path, work: Sequence[Path], dials: bool) -> list[Row]:
@@ -384,6 +423,7 @@ def _judge_one(path: Path, work: Sequence[Path], dials: bool) -> list[Row]:
 
 
 def _report(parsed: argparse.Namespace) -> int:
+    need("peakrt-lab report", "lab", "scipy", "matplotlib")
     if not parsed.output.parent.is_dir():
         raise FileNotFoundError(f"folder {parsed.output.parent} does not exist")
     for path in parsed.inputs:
@@ -407,8 +447,8 @@ def _report(parsed: argparse.Namespace) -> int:
 
 
 def _add_adapt(commands: Any) -> None:
-    parser = commands.add_parser(
-        "adapt", help="fine-tune the network on frames that indexed: pip install 'peakrt[train]'"
+    parser = add_command(
+        commands, "adapt", _adapt, help=f"fine-tune the network on frames that indexed: {to_install('train')}"
     )
     parser.add_argument("inputs", nargs="+", metavar="IN", help="the frames, as peakrt find takes them")
     add_geometry(parser)
@@ -421,7 +461,6 @@ def _add_adapt(commands: Any) -> None:
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="MODEL.onnx")
     parser.add_argument("--model", default="default", help="to start from [default]")
     parser.add_argument("--gain", type=float, help="ADU a photon; otherwise the geometry's")
-    parser.set_defaults(run=_adapt)
 
 
 def _adapt(parsed: argparse.Namespace) -> int:

@@ -12,10 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
 from peakrt.event import Event
 from peakrt.finder import PeakFinder
@@ -38,6 +34,11 @@ def match(a: SlabPeaks, b: SlabPeaks, *, distance: float) -> tuple[npt.NDArray[n
 
     As many pairs as can be, and among those the least sum of distances. One peak is in one pair at most.
     """
+    from scipy.optimize import linear_sum_assignment  # late: commands that compare nothing do without SciPy
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+    from scipy.spatial import cKDTree
+
     none = np.empty(0, np.int64)
     if len(a) == 0 or len(b) == 0:
         return none, none
@@ -68,6 +69,8 @@ def match(a: SlabPeaks, b: SlabPeaks, *, distance: float) -> tuple[npt.NDArray[n
 
 def near_any(found: SlabPeaks, truth: SlabPeaks, *, distance: float = 3.0) -> npt.NDArray[np.bool_]:
     """Whether each found peak has a true one, however faint, within a distance (pixels)."""
+    from scipy.spatial import cKDTree
+
     if len(truth) == 0 or len(found) == 0:
         return np.zeros(len(found), bool)
     nearest, _ = cKDTree(np.c_[truth.ss, truth.fs]).query(np.c_[found.ss, found.fs])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import gemmi
 import numpy as np
 import numpy.typing as npt
 
@@ -41,6 +40,8 @@ def make_crystal(cell: tuple[float, ...], space_group: str, d_min: float, seed: 
 
     Raises ValueError for a space group that gemmi does not know or a cell that does not fit it.
     """
+    import gemmi  # late: the command line starts without it
+
     group = gemmi.find_spacegroup_by_name(space_group)
     if group is None:
         raise ValueError(f"space group {space_group!r} is not known")

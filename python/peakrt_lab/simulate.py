@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from peakrt import _native
+from peakrt.config import option
 from peakrt_geometry import Detector
 from peakrt_geometry.panels import HC_EV_M
 
@@ -46,26 +47,25 @@ SPOT = np.dtype(
 class Response:
     """What a detector makes of photons.
 
-    psf : pixels, rms; psf_after : whether it acts on counted photons and correlates their noise (CCDs)
-    read_noise : photons, rms; offset : ADU; gain_spread : relative, rms; photon_gain : ADU a photon where the
-    geometry says nothing; gain_modes : (photons above which, factor on the noise); psf_tail : share of the light in
-    a tail three times as wide, where psf_after; common_mode : photons, rms, of each panel, a third of it of each column
+    gain_modes : (photons above which, factor on the noise)
     """
 
-    psf: float = 0.3
-    psf_after: bool = False
-    psf_tail: float = 0.0
-    common_mode: float = 0.0
-    read_noise: float = 0.1
-    offset: float = 0.0
-    gain_spread: float = 0.01
-    photon_gain: float = 1.0
+    psf: float = option(0.3, "width of the point spread function, rms", unit="pixels")
+    psf_after: bool = option(False, "whether that acts on counted photons and correlates their noise, as in a CCD")
+    psf_tail: float = option(0.0, "share of the light in a tail three times as wide, with --psf-after", unit="0..1")
+    common_mode: float = option(
+        0.0, "common mode of each panel, rms; a third of it of each column as well", unit="photons"
+    )
+    read_noise: float = option(0.1, "read noise of a pixel, rms", unit="photons")
+    offset: float = option(0.0, "pedestal that stays in the frames", unit="ADU")
+    gain_spread: float = option(0.01, "relative spread of the pixels' gain, rms", unit="0..1")
+    photon_gain: float = option(1.0, "gain where the geometry says nothing", unit="ADU/photon")
     gain_modes: tuple[tuple[float, float], ...] = ()
-    dtype: str = "f4"
-    low: float = -1e6
-    high: float = 1e6
-    hot: float = 2e-6
-    dead: float = 1e-5
+    dtype: str = option("f4", "type of the pixels, as numpy writes it: u2, i4, f4", unit="TYPE")
+    low: float = option(-1e6, "least value that can be stored", unit="ADU")
+    high: float = option(1e6, "greatest value that can be stored: saturation", unit="ADU")
+    hot: float = option(2e-6, "share of hot pixels", unit="0..1")
+    dead: float = option(1e-5, "share of dead pixels", unit="0..1")
 
 
 _COUNTER = Response(psf=0.2, read_noise=0.0, gain_spread=0.0, dtype="i4", low=0, high=2**20)
@@ -90,24 +90,26 @@ RESPONSES = {
 class Scene:
     """What the beam meets. Pairs are ranges, drawn from evenly in the logarithm (or evenly where they hold 0)."""
 
-    hit_fraction: float = 0.6
-    lattices: int = 1  # most lattices of a hit; each further one comes with a chance of 1 in 5
-    photons: tuple[float, float] = (100.0, 10000.0)  # of a full reflection of mean strength at low angle
-    b_factor: tuple[float, float] = (10.0, 40.0)  # A^2
-    d_min: float = 1.8  # A
-    mosaicity: tuple[float, float] = (2e-4, 2e-3)  # rad
-    bandwidth: tuple[float, float] = (5e-4, 3e-3)
-    divergence: tuple[float, float] = (1e-5, 3e-4)  # rad
-    size_px: tuple[float, float] = (0.1, 0.6)  # the crystal's own shadow on a peak, rms pixels
-    background: tuple[float, float] = (0.1, 20.0)  # photons a pixel at the water ring
-    polarisation: float = 1.0  # along x
-    beam_stop_px: tuple[float, float] = (8.0, 40.0)
-    jet: float = 0.2  # chances of a jet streak, a shadow, ice rings, salt rings, and zingers
-    shadow: float = 0.15
-    ice: float = 0.1
-    salt: float = 0.1
-    zingers: float = 2.0  # a frame
-    flux_spread: float = 0.3  # shot to shot, rms of the logarithm
+    hit_fraction: float = option(0.6, "share of events with crystals", unit="0..1")
+    lattices: int = option(1, "most lattices of a hit; each further one comes with a chance of 1 in 5", unit="LATTICES")
+    photons: tuple[float, float] = option(
+        (100.0, 10000.0), "of a full reflection of mean strength at low angle", unit="photons"
+    )
+    b_factor: tuple[float, float] = option((10.0, 40.0), "B factor of the crystal", unit="A^2")
+    d_min: float = option(1.8, "resolution to which crystals diffract", unit="A")
+    mosaicity: tuple[float, float] = option((2e-4, 2e-3), "mosaic spread of the crystal", unit="rad")
+    bandwidth: tuple[float, float] = option((5e-4, 3e-3), "relative bandwidth of the beam", unit="0..1")
+    divergence: tuple[float, float] = option((1e-5, 3e-4), "divergence of the beam", unit="rad")
+    size_px: tuple[float, float] = option((0.1, 0.6), "the crystal's own shadow on a peak, rms", unit="pixels")
+    background: tuple[float, float] = option((0.1, 20.0), "scatter of the water ring, of each pixel", unit="photons")
+    polarisation: float = option(1.0, "share of the polarisation that lies along x", unit="0..1")
+    beam_stop_px: tuple[float, float] = option((8.0, 40.0), "radius of the beam stop", unit="pixels")
+    jet: float = option(0.2, "chance of a jet streak in an event", unit="0..1")
+    shadow: float = option(0.15, "chance of a shadow in an event", unit="0..1")
+    ice: float = option(0.1, "chance of ice rings in an event", unit="0..1")
+    salt: float = option(0.1, "chance of salt rings in an event", unit="0..1")
+    zingers: float = option(2.0, "mean number of zingers in a frame", unit="ZINGERS")
+    flux_spread: float = option(0.3, "shot to shot, rms of the flux's logarithm", unit="X")
 
 
 @dataclass(frozen=True)
