@@ -404,9 +404,9 @@ def test_ranks_take_turns_and_one_that_comes_later_is_next() -> None:
     order = [take(queue) for _ in range(3)]
     put(queue, modest, 2, 3)
     order += [take(queue) for _ in range(8)]
-    assert order[:3] == [1, 2, 1]
-    assert 3 in order[3:5]  # not behind all that wait
-    assert order[3:] in ([2, 3, 1, 3, 2, 1, 1, 1], [3, 2, 1, 3, 2, 1, 1, 1], [2, 3, 1, 2, 3, 1, 1, 1])
+    assert order[:4] == [1, 2, 1, 3]
+    assert order.index(3, 4) <= 6  # its second is not before the others have had theirs, nor behind all that wait
+    assert order[-1] == 1
 
 
 def test_shares_are_of_time_not_of_frames() -> None:

@@ -1,9 +1,10 @@
 """Requests of all ranks, given to workers so that every rank gets the same share of their time.
 
 Start-time fair queueing (Goyal, Vin & Cheng, IEEE/ACM Trans. Netw. 5 (1997) 690): each client has a clock of the time it has
-been given, and the client with the lowest clock is next. One that had nothing to ask takes up the clock of the others, so
-that it is next without having saved up time; one that asks for many frames, or has a slow finder, waits for the others. A
-frame is charged with the mean time of its finder: ranks with the same finder take turns, whatever single frames took.
+been given, and the client with the lowest clock is next. One that had nothing to ask takes up the clock of the others but
+for one frame: it is next when it asks, and has saved up no more than that. One that asks for many frames, or has a slow finder,
+waits for the others. A frame is charged with the mean time of its finder: ranks with the same finder take turns, whatever
+single frames took.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class FairQueue(Generic[Client]):
         client = request.client
         with self._ready:
             if not client.waiting:
-                client.clock = max(client.clock, self._now)
+                client.clock = max(client.clock, self._now - client.finder.seconds)
             client.waiting.append(request)
             self._settle(client)
 
