@@ -26,8 +26,9 @@ from peakrt.gpu import GpuFinder, Launch, load_cupy, pinned
 from peakrt.gpu_dense import CudaDenseFinder
 from peakrt.gpu_network import CudaNetworkFinder
 from peakrt.gpu_peakfinder8 import CudaPeakfinder8
+from peakrt.learned import Learned
 from peakrt.model import load_model
-from peakrt.network import DetectorLore, NetworkFinder
+from peakrt.network import NetworkFinder
 from peakrt.propose import FEATURES
 from peakrt_geometry import load_detector
 from peakrt_lab.simulate import RESPONSES, Scene, Simulator
@@ -99,11 +100,11 @@ def finders(simulator: Simulator, threshold: float, kinds: list[str]) -> Iterato
     """Each finder: its name, its twin on the CPU, and how to make it for a batch."""
     detector, good = simulator.detector, simulator.good
     if "network" in kinds:
-        model, config, lore = load_model("default"), NetworkConfig(bad_pixels="keep"), DetectorLore(STEP)
+        model, config, learned = load_model("default"), NetworkConfig(bad_pixels="keep"), Learned(STEP)
         cpu = NetworkFinder(
-            good, detector.radius, detector.asics, config, model=model, engine=OnnxEngine(model), lore=lore
+            good, detector.radius, detector.asics, config, model=model, engine=OnnxEngine(model), learned=learned
         )
-        shared = {"model": model, "lore": lore, "cpu": cpu}
+        shared = {"model": model, "learned": learned, "cpu": cpu}
         yield "network", cpu, lambda **o: CudaNetworkFinder(good, detector.asics, config, **shared, **o)
         if (engine := tensorrt()) is not None:
             judge = lambda rows: engine(model, (rows, len(FEATURES)))  # noqa: E731
@@ -113,19 +114,19 @@ def finders(simulator: Simulator, threshold: float, kinds: list[str]) -> Iterato
                 lambda **o: CudaNetworkFinder(good, detector.asics, config, engine=judge, **shared, **o),
             )
     if "dense" in kinds:
-        model, lore = load_model("dense", "dense"), DetectorLore(STEP)
+        model, learned = load_model("dense", "dense"), Learned(STEP)
         dense = DenseFinder(
-            good, detector.radius, detector.asics, DenseConfig(), model=model, engine=OnnxEngine(model), lore=lore
+            good, detector.radius, detector.asics, DenseConfig(), model=model, engine=OnnxEngine(model), learned=learned
         )
         args = (good, detector.asics, DenseConfig())
-        yield "dense", dense, lambda **o: CudaDenseFinder(*args, model=model, lore=lore, cpu=dense, **o)
+        yield "dense", dense, lambda **o: CudaDenseFinder(*args, model=model, learned=learned, cpu=dense, **o)
         if (engine := tensorrt()) is not None:
             for name in ("dense", "dense-fp16", "dense-int8"):
                 other = load_model(name, "dense")
 
                 def make(other: Any = other, **o: Any) -> CudaDenseFinder:
                     return CudaDenseFinder(
-                        *args, model=other, lore=lore, cpu=dense, half=other.precision == "fp16",
+                        *args, model=other, learned=learned, cpu=dense, half=other.precision == "fp16",
                         engine=lambda shape: engine(other, shape), **o,
                     )  # fmt: skip
 

@@ -17,8 +17,9 @@ from peakrt.dense import DenseFinder
 from peakrt.engine_onnx import OnnxEngine
 from peakrt.gpu_dense import CONV_LAYER, CudaDenseFinder
 from peakrt.gpu_network import NETWORK_BATCH, CudaNetworkFinder, judge_arrays
+from peakrt.learned import Learned
 from peakrt.model import Model, load_model
-from peakrt.network import DetectorLore, NetworkFinder
+from peakrt.network import NetworkFinder
 from peakrt.propose import CANDIDATE, FEATURES
 
 from .host_gpu import HostGpu
@@ -43,10 +44,12 @@ def pair(
     """The GPU's finder and the CPU's, each with what it learns."""
     config = config or NetworkConfig(bad_pixels="keep")
     rows = whole_panels(good.shape) if asics is None else asics
-    lores = DetectorLore(gain), DetectorLore(gain)
-    cpu, twin = (NetworkFinder(good, radius, rows, config, model=MODEL, engine=ENGINE, lore=lore) for lore in lores)
+    both = Learned(gain), Learned(gain)
+    cpu, twin = (
+        NetworkFinder(good, radius, rows, config, model=MODEL, engine=ENGINE, learned=learned) for learned in both
+    )
     finder = CudaNetworkFinder(
-        good, rows, config, model=MODEL, lore=lores[1], cpu=twin, **{"dtype": "f4", "batch": 2, **options}
+        good, rows, config, model=MODEL, learned=both[1], cpu=twin, **{"dtype": "f4", "batch": 2, **options}
     )
     return finder, cpu
 
@@ -198,10 +201,10 @@ def test_gain_and_bad_pixels_are_learned_as_on_the_cpu(device: Any) -> None:
     for found, frame in zip(finder.map(run), run, strict=True):
         check_same(found, cpu(frame), exact=is_host(device))
     finder.tell_bad_pixels()
-    assert finder._lore.gain == cpu._lore.gain == pytest.approx(GAIN, rel=0.1)
-    learned = cpu._lore.bad_pixels(shape).bad
+    assert finder._learned.gain == cpu._learned.gain == pytest.approx(GAIN, rel=0.1)
+    learned = cpu._learned.bad_pixels(shape).bad
     assert all(learned[(0, *at)] for at in hot[:2])
-    np.testing.assert_array_equal(finder._lore.bad_pixels(shape).bad, learned)
+    np.testing.assert_array_equal(finder._learned.bad_pixels(shape).bad, learned)
 
 
 def test_counts_of_bad_pixels_age(device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -349,12 +352,12 @@ def test_dense_on_the_gpu_gives_what_the_cpu_gives(device: Any, shape: tuple[int
     run = [scene(rng, shape, 12) for _ in range(3)]
     good = rng.random(shape) > 0.02
     asics = np.array([(p, a, b, 0, shape[2]) for p in range(shape[0]) for a, b in ((0, 20), (20, shape[1]))], np.int32)
-    lore, engine = DetectorLore(GAIN), OnnxEngine(model)
-    inputs = DenseFinder(good, None, asics, DenseConfig(), model=model, engine=engine, lore=lore)
+    learned, engine = Learned(GAIN), OnnxEngine(model)
+    inputs = DenseFinder(good, None, asics, DenseConfig(), model=model, engine=engine, learned=learned)
     p = engine(inputs._proposer.dense_inputs(run[0], GAIN)[:, :, : shape[1] // 2 * 2, : shape[2] // 2 * 2])
     config = DenseConfig(min_score=float(np.quantile(p[:, 1], 0.985)))
-    cpu = DenseFinder(good, None, asics, config, model=model, engine=engine, lore=lore)
-    finder = CudaDenseFinder(good, asics, config, model=model, lore=lore, cpu=cpu, dtype="f4", batch=2)
+    cpu = DenseFinder(good, None, asics, config, model=model, engine=engine, learned=learned)
+    finder = CudaDenseFinder(good, asics, config, model=model, learned=learned, cpu=cpu, dtype="f4", batch=2)
     total = 0
     for found, frame in zip(finder.map(run), run, strict=True):
         expected = cpu(frame)
@@ -366,7 +369,7 @@ def test_dense_on_the_gpu_gives_what_the_cpu_gives(device: Any, shape: tuple[int
     assert total > 10
     assert finder.overflows == 0
     tight = CudaDenseFinder(
-        good, asics, config, model=model, lore=lore, cpu=cpu, dtype="f4", batch=2, foreground_capacity=3
+        good, asics, config, model=model, learned=learned, cpu=cpu, dtype="f4", batch=2, foreground_capacity=3
     )
     np.testing.assert_array_equal(tight(run[0]), cpu(run[0]))
     assert tight.overflows == 1
@@ -377,7 +380,7 @@ def test_components_on_the_gpu_are_scipys(host_gpu: HostGpu) -> None:
     ndimage = pytest.importorskip("scipy.ndimage")
     model, shape = small_dense(), (1, 40, 56)
     good, rng = np.ones(shape, bool), np.random.default_rng(4)
-    lore = DetectorLore(GAIN)
+    learned = Learned(GAIN)
     frame = scene(rng, shape, 3)
     for density in (0.0, 0.05, 0.3, 0.9, 1.0):
         p = np.where(rng.random(shape) < density, rng.uniform(0.5, 1, shape), 0.1).astype(np.float32)
@@ -386,9 +389,9 @@ def test_components_on_the_gpu_are_scipys(host_gpu: HostGpu) -> None:
         def network(inputs: np.ndarray, answer: np.ndarray = answer) -> np.ndarray:
             return answer
 
-        cpu = DenseFinder(good, None, None, DenseConfig(), model=model, engine=network, lore=lore)
+        cpu = DenseFinder(good, None, None, DenseConfig(), model=model, engine=network, learned=learned)
         finder = CudaDenseFinder(
-            good, None, DenseConfig(min_score=0.5), model=model, lore=lore, cpu=cpu, dtype="f4", batch=1,
+            good, None, DenseConfig(min_score=0.5), model=model, learned=learned, cpu=cpu, dtype="f4", batch=1,
             engine=lambda size: HostEngine(size, network), foreground_capacity=good.size,  # type: ignore[arg-type]
         )  # fmt: skip
         found = finder(frame)

@@ -22,9 +22,11 @@ import hdf5plugin
 import numpy as np
 import pytest
 
+from peakrt.bad_pixels import COUNTED_PIXEL
 from peakrt.columns import FILE_FORMAT, PROGRESS
 from peakrt.config import HitConfig, OutputConfig
 from peakrt.event import Event
+from peakrt.learned import LearnedState
 from peakrt.master import write_master
 from peakrt.peaks import PEAK
 from peakrt.writer import CxiWriter
@@ -98,16 +100,17 @@ def write_cxi(path: Path, detector: Detector, images: str, n: int = 20) -> CxiWr
     output = OutputConfig(images=images, mask_out="artifacts", powder="max", flush_s=1e9)
     writer = CxiWriter(path, detector, hits=HitConfig(min_peaks=1, max_peaks=40), output=output)
     rng, good = np.random.default_rng(0), np.ones(detector.shape, bool)
-    bad = np.zeros(detector.shape, bool)
     for k in range(n):
         frame = rng.poisson(20, detector.shape).astype(np.uint16)
         peaks = np.zeros(k, PEAK)
         peaks["fs"], peaks["ss"], peaks["intensity"] = rng.uniform(0, 50, k), rng.uniform(0, 50, k), 100
         writer.append(Event(frame, artifacts=frame > 30, file="in.h5", name=f"//{k}"), peaks, k, good)
-        bad[0, k, k] = True
-        writer.note(12.5, bad)
         if k % 6 == 0:
-            writer.flush()
+            pixels = np.zeros(k, COUNTED_PIXEL)
+            pixels["pixel"], pixels["bad"] = np.arange(k), 1
+            writer.flush(LearnedState(12.5, k, pixels))
+        elif k % 5 == 0:
+            writer.skip(k, f"in.h5 //{k}", "no good pixel is a number")
     return writer
 
 

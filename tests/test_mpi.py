@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 
 from peakrt import PEAK
+from peakrt.bad_pixels import COUNTED_PIXEL
 from peakrt.config import HitConfig, OutputConfig
 from peakrt.event import Event
+from peakrt.learned import LearnedState
 from peakrt.master import write_master
 from peakrt.mpi import RankResult, _Block, _place, in_job, rank_path, summarise
 from peakrt.pipeline import Summary
@@ -37,9 +39,10 @@ def write_rank(path: Path, detector, numbers: list[int], *, images: str = "raw",
             peaks["ss"], peaks["fs"], peaks["intensity"] = np.arange(20), k, k + 1
             frame = np.full((1, 256, 256), k, np.float32)
             writer.append(Event(frame, timestamp=(k, 0, 0)), peaks, k, np.ones(frame.shape, bool))
-        bad = np.zeros((1, 256, 256), bool)
-        bad[0, 7, numbers[0]] = True
-        writer.note(10.0, bad)
+        writer.skip(100 + numbers[0], "", "no light")
+        pixels = np.zeros(1, COUNTED_PIXEL)
+        pixels["pixel"], pixels["bad"] = 7 * 256 + numbers[0], 1
+        writer.flush(LearnedState(10.0, len(numbers), pixels))
 
 
 def test_master_joins_what_ranks_wrote(tmp_path: Path, small_detector) -> None:
@@ -57,6 +60,7 @@ def test_master_joins_what_ranks_wrote(tmp_path: Path, small_detector) -> None:
         assert file["/entry_1/result_1/nPeaks"].attrs["minPeaks"] == 15
         assert file["/peakrt/bad_pixels"][:].tolist() == [[7, 3], [7, 8]]
         assert file["/peakrt/gain"][()] == 10
+        assert file["/peakrt/unusable_events"][:].tolist() == [103, 108]
     peaks = list(read_cxi_peaks(moved / "out.cxi"))
     assert [len(p) for p in peaks] == [20] * 5
     assert peaks[2].fs[0] == 8

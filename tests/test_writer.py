@@ -14,9 +14,11 @@ import pytest
 
 import peakrt.writer
 from peakrt._native import SoundFile
+from peakrt.bad_pixels import COUNTED_PIXEL
 from peakrt.columns import BAD_PIXELS, DATA, GAIN, N_PEAKS, PEAK_COLUMNS, POWDER_HITS, PROGRESS
 from peakrt.config import HitConfig, OutputConfig
 from peakrt.event import Event
+from peakrt.learned import LearnedState
 from peakrt.peaks import PEAK
 from peakrt.writer import CxiWriter, growing
 from peakrt_geometry import Detector
@@ -81,18 +83,32 @@ def write(path: Path, detector: Detector, numbers: range, *, images: str, resume
     output = OutputConfig(images=images, mask_out="artifacts", powder="max", flush_s=1e9)
     hits = HitConfig(min_peaks=MIN_PEAKS, max_peaks=30)
     with CxiWriter(path, detector, hits=hits, output=output, resume=resume) as writer:
-        bad = np.zeros((1, 10, 20), bool)
+        if writer.events_done:
+            assert_state(writer.learned, writer.events_done - 1)
         for k in numbers[writer.events_done :]:
             frame = np.full((1, 10, 20), k, np.uint16)
             peaks = np.zeros(k, PEAK)
             peaks["fs"] = k
             writer.append(Event(frame, artifacts=frame > 3), peaks, k, np.ones(frame.shape, bool))
-            bad[0, k % 10, k % 20] = True
-            writer.note(10.0 + k, bad)
             if k % 5 == 0:
-                writer.flush()
+                writer.flush(state_after(k))
+        writer.flush(state_after(numbers[-1]))
         if len(numbers) < 16:
             writer.abandon()
+
+
+def state_after(k: int) -> LearnedState:
+    """What a finder might have learned from events 0 to k."""
+    pixels = np.zeros(k + 1, COUNTED_PIXEL)
+    pixels["pixel"], pixels["times"], pixels["bad"] = np.arange(k + 1) * 7, k, np.arange(k + 1) % 2
+    return LearnedState(10.0 + k, k + 1, pixels)
+
+
+def assert_state(learned: LearnedState | None, k: int) -> None:
+    assert learned is not None
+    expected = state_after(k)
+    assert (learned.gain, learned.frames) == (expected.gain, expected.frames)
+    np.testing.assert_array_equal(learned.pixels, expected.pixels)
 
 
 def events_counted(path: Path) -> int:

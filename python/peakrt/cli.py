@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import logging
 import shlex
@@ -19,15 +20,19 @@ import h5py
 import numpy as np
 
 from peakrt_geometry import Detector, detector_names, load_detector, read_geom
+from peakrt_geometry.crystfel import format_geom
 
+from .columns import UNUSABLE
 from .config import FINDERS, Config, HitConfig, OutputConfig
 from .extras import need
 from .finder import ENGINES, PeakFinder
 from .info import describe_input
+from .model import load_model
 from .mpi import Job, find_in_job, in_job, rank_of_job, summarise
+from .outputs import check_outputs, fingerprints
 from .pipeline import Summary, find_run
 from .progress import Progress
-from .sources import Source, open_source
+from .sources import Source, open_source, source_files
 from .writer import CxiWriter
 
 if TYPE_CHECKING:
@@ -245,6 +250,9 @@ def _add_find(commands: Any) -> None:
     parser.add_argument("-j", "--threads", type=int, default=1, metavar="N", help="finder threads [1]")
     parser.add_argument("-n", "--limit", type=int, metavar="N", help="stop after so many events")
     parser.add_argument("--resume", action="store_true", help="go on with OUT.cxi.inprogress")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace OUT.cxi, its .lst and .geom, and what an earlier run left"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the summary as JSON as well; - for the standard output")
     add_config(parser.add_argument_group("hits"), HitConfig)
     add_config(parser.add_argument_group("output"), OutputConfig)
@@ -258,6 +266,7 @@ def _find(parsed: argparse.Namespace) -> int:
         raise ValueError(f"--limit is {parsed.limit}, it should be at least 1")
     check_json(parsed)
     stop = _catch_signals()
+    _check_outputs(parsed)
     source = _open(parsed)
     finder = take_finder(parsed, source.detector)
     finder.on_gpu()  # says what auto has chosen before the run begins
@@ -277,7 +286,10 @@ def _find(parsed: argparse.Namespace) -> int:
 
     try:
         with progress, writer:
-            summary = find_run(source, finder, writer, threads=parsed.threads, limit=limit, on_event=show)
+            summary = find_run(
+                source, finder, writer, threads=parsed.threads, limit=limit, on_event=show,
+                on_bad_event=writer.output.on_bad_event,
+            )  # fmt: skip
     except (OSError, ValueError, RuntimeError) as error:
         if not writer.unfinished.exists():
             raise
@@ -301,14 +313,27 @@ def known_length(source: Source) -> int | None:
     return len(source) if isinstance(source, Sized) else None
 
 
+def _check_outputs(parsed: argparse.Namespace) -> None:
+    """Refuse, before anything is read, an output that would replace something of the user's."""
+    check_outputs(Path(parsed.output), _given_files(parsed), overwrite=parsed.overwrite, resume=parsed.resume)
+
+
+def _given_files(parsed: argparse.Namespace) -> list[Path]:
+    """The files that the command line names for reading."""
+    names = [*parsed.inputs, parsed.geometry, None if parsed.mask is None else parsed.mask.partition(":")[0]]
+    return [Path(name) for name in names if name is not None and Path(name).is_file()]
+
+
 def _make_writer(parsed: argparse.Namespace, path: Path, source: Source, resume: bool) -> CxiWriter:
     return CxiWriter(
         path,
         source.detector,
         hits=take_config(HitConfig, parsed),
         output=take_config(OutputConfig, parsed),
-        provenance=_provenance(parsed),
+        provenance=_provenance(parsed, source),
         resume=resume,
+        overwrite=parsed.overwrite,
+        read=[*_given_files(parsed), *source_files(source)],
     )
 
 
@@ -318,6 +343,7 @@ def _find_in_job(parsed: argparse.Namespace) -> int:
     if parsed.json is not None:
         raise ValueError("--json is for one process; a job leaves a .summary beside its master file")
     stop = _catch_signals()
+    _check_outputs(parsed)
     rank, size = rank_of_job()
     if rank != size - 1:  # one rank speaks for all; the last one, for psana keeps the first two to itself
         logging.getLogger("peakrt").setLevel(max(logging.WARNING, logging.getLogger("peakrt").level))
@@ -335,6 +361,7 @@ def _find_in_job(parsed: argparse.Namespace) -> int:
         out=Path(parsed.output),
         resume=parsed.resume,
         on_event=on_event,
+        overwrite=parsed.overwrite,
     )
     results = find_in_job(job)
     if results is not None:
@@ -343,16 +370,29 @@ def _find_in_job(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _provenance(parsed: argparse.Namespace) -> dict[str, Any]:
-    return {
+def _provenance(parsed: argparse.Namespace, source: Source) -> dict[str, Any]:
+    """What decides the outcome of a run: a run is resumed only with the same, down to the files' sizes and times."""
+    config = take_config(FINDERS[parsed.finder], parsed)
+    found: dict[str, Any] = {
         "peakrt": version("peakrt"),
         "inputs": parsed.inputs,
+        "input_files": _digest(json.dumps(list(fingerprints(source_files(source)))).encode()),
         "geometry": parsed.geometry,
+        "detector": _digest(format_geom(source.detector).encode()),
         "finder": parsed.finder,
-        "options": asdict(take_config(FINDERS[parsed.finder], parsed)),
+        "options": asdict(config),
         "hits": asdict(take_config(HitConfig, parsed)),
         "output": asdict(take_config(OutputConfig, parsed)),
     }
+    if parsed.mask is not None:
+        found["mask"] = _digest(np.ascontiguousarray(read_mask(parsed.mask)).tobytes())
+    if hasattr(config, "model"):
+        found["model"] = _digest(load_model(config.model, None).content)
+    return found
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:32]
 
 
 def _catch_signals() -> list[int]:
@@ -384,6 +424,10 @@ def report_lines(summary: Summary, writer: CxiWriter, peaks_per_hit: float) -> l
     if writer.n_cut:
         lines.append(
             f"{writer.n_cut} events had more than {writer.hits.max_peaks} peaks: the strongest were written (--max-peaks)"
+        )
+    if summary.unusable:
+        lines.append(
+            f"{summary.unusable} events could not be used (listed in {UNUSABLE}), the first: {summary.first_unusable}"
         )
     lines.append(f"wrote {writer.path}")
     if writer.output.images == "none":

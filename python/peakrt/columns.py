@@ -32,6 +32,15 @@ PROVENANCE = "/peakrt"
 PROGRESS = "/peakrt/events_done"
 GAIN = "/peakrt/gain"
 BAD_PIXELS = "/peakrt/bad_pixels"
+SOURCE = "/peakrt/source"
+#: Events that could not be used, and why.
+UNUSABLE, UNUSABLE_REASON = "/peakrt/unusable_events", "/peakrt/unusable_reasons"
+#: What the finder had learned after events_done events, twice: a process that is killed while one copy is written leaves
+#: the other. Each copy's row of LEARNED is events_done, frames counted and gain; its LEARNED_PIXELS are the counted pixels.
+LEARNED = "/peakrt/learned/state"
+#: LEARNED_CURVE is what the frames so far say of the gain while it is not known.
+LEARNED_PIXELS = ("/peakrt/learned/pixels_0", "/peakrt/learned/pixels_1")
+LEARNED_CURVE = ("/peakrt/learned/gain_curve_0", "/peakrt/learned/gain_curve_1")
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,9 @@ class OutputConfig(Config):
         "none", "automatic mask of each event, by the dense network (slow)", choices=("none", "artifacts")
     )
     powder: str = option("none", "powder patterns, the maximum over hits and over misses", choices=("none", "max"))
+    on_bad_event: str = option(
+        "skip", "an event that cannot be used, such as a frame of NaN or a damaged chunk", choices=("skip", "stop")
+    )
     flush_s: float = option(5.0, "time between flushes: what was flushed survives a crash", unit="s")
 
 

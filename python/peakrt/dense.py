@@ -10,8 +10,9 @@ import numpy.typing as npt
 from .classical import asic_numbers, whole_panels
 from .components import label_asics
 from .config import DenseConfig
+from .learned import Learned, Turn
 from .model import Model
-from .network import DetectorLore, Engine, GainKeeper
+from .network import Engine, GainKeeper
 from .peaks import PeakArray
 from .propose import CANDIDATE, Proposer
 
@@ -35,16 +36,16 @@ class DenseFinder:
         *,
         model: Model,
         engine: Engine,
-        lore: DetectorLore,
+        learned: Learned,
     ) -> None:
         rows = whole_panels(good.shape) if asics is None else asics
         self._good, self._asics, self._asic_of = good, rows, asic_numbers(good.shape, rows)
         self._proposer = Proposer(good, radius, asics=rows)
         self._engine, self._threshold = engine, model.least_scores(config.min_score)[0]
-        self._gains = GainKeeper(good, rows, lore)
+        self._gains = GainKeeper(good, rows, learned)
 
     def clone(self) -> DenseFinder:
-        """A finder that shares plan, engine and lore but may run in another thread."""
+        """A finder that shares plan, engine and what is learned but may run in another thread."""
         twin = object.__new__(DenseFinder)
         twin.__dict__.update(self.__dict__)
         twin._proposer = self._proposer.clone()
@@ -54,13 +55,16 @@ class DenseFinder:
         """What a device needs of the proposer's plan."""
         return self._proposer.plan_arrays()
 
-    def gain_for(self, frame: npt.NDArray[Any]) -> float:
-        """ADU a photon: known, or of the first frame that tells it."""
-        return self._gains(frame, self._proposer)
+    def gain_for(self, frame: npt.NDArray[Any], turn: Turn | None = None) -> float:
+        """ADU a photon: known, or estimated from the first frame that allows it."""
+        return self._gains(frame, self._proposer, turn)
 
-    def __call__(self, frame: npt.NDArray[Any]) -> PeakArray:
-        """Find the peaks of one frame: a PEAK array, ASIC by ASIC in raster order."""
-        inputs = self._proposer.dense_inputs(frame, self.gain_for(frame))
+    def __call__(self, frame: npt.NDArray[Any], turn: Turn | None = None) -> PeakArray:
+        """Find the peaks of one frame: a PEAK array, ASIC by ASIC in raster order.
+
+        turn : this event's place among those that other threads hold
+        """
+        inputs = self._proposer.dense_inputs(frame, self.gain_for(frame, turn))
         probabilities = self._ask(inputs)
         peak = probabilities[:, PEAK_CLASS]
         labels, n = label_asics((peak >= self._threshold) & self._good, self._asics)

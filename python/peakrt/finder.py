@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,9 @@ from .classical import Peakfinder8, as_frame, as_radius, v3r3
 from .config import DenseConfig, FinderConfig, NetworkConfig, Peakfinder8Config, V3r3Config
 from .dense import DenseFinder
 from .gpu import DEVICE_TYPES
+from .learned import EventOrder, Learned, LearnedState, Turn
 from .model import Model, load_model
-from .network import DetectorLore, Engine, NetworkFinder
+from .network import Engine, NetworkFinder
 from .peaks import PeakArray, PeakTable
 from .propose import FEATURES
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from .gpu_peakfinder8 import CudaPeakfinder8
 
 log = logging.getLogger("peakrt")
+#: A frame, and the mask of its event or None.
+Item = tuple[npt.ArrayLike, npt.NDArray[np.bool_] | None]
 ENGINES = ("cpu", "cuda", "tensorrt", "auto")
 
 
@@ -91,7 +95,7 @@ class PeakFinder:
         known = getattr(self.config, "gain", None)
         if known is None and self.geometry is not None:
             known = self.geometry.photon_gain
-        self._lore = DetectorLore(known)
+        self._learned = Learned(known)
         self._method = None
         self._masker: DenseFinder | None = None
         self._masker_good: npt.NDArray[np.bool_] | None = None
@@ -101,13 +105,23 @@ class PeakFinder:
     @property
     def gain(self) -> float | None:
         """ADU a photon: given, the geometry's or, once a frame has told it, estimated."""
-        return self._lore.gain
+        return self._learned.gain
 
     @property
     def bad_pixels(self) -> npt.NDArray[np.bool_] | None:
         """Pixels that the network has learned to leave out: (panel, ss, fs); None before the first frame."""
         self._ask_gpu()
-        return None if self._lore.bad is None else self._lore.bad.bad
+        return None if self._learned.bad is None else self._learned.bad.bad
+
+    def learned_state(self) -> LearnedState:
+        """What was learned of the detector so far, for a run that is to be resumed; between calls of find and map."""
+        self._ask_gpu()
+        return self._learned.state()
+
+    def restore(self, state: LearnedState) -> None:
+        """Go on from what an earlier finder of the same kind has learned."""
+        self.reset()
+        self._learned.restore(state)
 
     def _ask_gpu(self) -> None:
         """Let the GPU's finder tell what it has learned."""
@@ -173,12 +187,18 @@ class PeakFinder:
         Raises ValueError if its shape is not the geometry's or no good pixel is a number.
         """
         if self.on_gpu():
-            return next(self._map_gpu([(frame, mask)]))[1]
+            return _peaks_or_raise(next(self._outcomes_on_gpu([(frame, mask)])))
+        return self._find_on_cpu(frame, mask, None)
+
+    def _find_on_cpu(self, frame: npt.ArrayLike, mask: npt.NDArray[np.bool_] | None, turn: Turn | None) -> PeakArray:
         array = as_frame(frame)
         good = self.mask_for(mask, array.shape)
         if self._method is None:
             self._method = self._make_method(good)
-        peaks = self._method(array)
+        if isinstance(self._method, NetworkFinder | DenseFinder):
+            peaks = self._method(array, turn)
+        else:
+            peaks = self._method(array)
         self._check_numbers(array, peaks, good)
         return peaks
 
@@ -196,7 +216,7 @@ class PeakFinder:
             asics = None if self.geometry is None else self.geometry.asics
             model = load_model("dense", "dense")
             self._masker = DenseFinder(
-                good, self._radius, asics, DenseConfig(), model=model, engine=OnnxEngine(model), lore=self._lore
+                good, self._radius, asics, DenseConfig(), model=model, engine=OnnxEngine(model), learned=self._learned
             )
             self._masker_good = good
         return self._masker.artifacts(array)
@@ -206,7 +226,7 @@ class PeakFinder:
         if isinstance(self.config, NetworkConfig | DenseConfig):
             assert self._model is not None
             assert self._network is not None
-            shared = {"model": self._model, "engine": self._network, "lore": self._lore}
+            shared = {"model": self._model, "engine": self._network, "learned": self._learned}
             if isinstance(self.config, NetworkConfig):
                 return NetworkFinder(good, self._radius, asics, self.config, **shared)  # type: ignore[arg-type]
             return DenseFinder(good, self._radius, asics, self.config, **shared)  # type: ignore[arg-type]
@@ -259,11 +279,9 @@ class PeakFinder:
                 log.info("engine auto: using the CPU (%s)", error)
         return self.engine != "cpu"
 
-    def _map_gpu(
-        self, items: Iterable[tuple[npt.ArrayLike, npt.NDArray[np.bool_] | None]]
-    ) -> Iterator[tuple[int, PeakArray]]:
+    def _outcomes_on_gpu(self, items: Iterable[Item]) -> Iterator[PeakArray | ValueError]:
         """Runs of frames of one mask and dtype through one GPU finder each."""
-        feed, number = iter(items), 0
+        feed = iter(items)
         ahead = next(feed, None)
         while ahead is not None:
             first, mask = _on_host_or_device(ahead[0]), ahead[1]
@@ -274,10 +292,12 @@ class PeakFinder:
             run = (frame.astype(kind, copy=False) for frame in _while_alike(first, mask, feed, held, rest))
             for peaks in self._gpu_finder(good, kind).map(run):
                 frame = held.popleft()
-                if isinstance(frame, np.ndarray):
-                    self._check_numbers(frame, peaks, good)
-                yield number, peaks
-                number += 1
+                try:
+                    if isinstance(frame, np.ndarray):
+                        self._check_numbers(frame, peaks, good)
+                    yield peaks
+                except ValueError as error:
+                    yield error
             ahead = rest[0] if rest else None
 
     def _gpu_finder(
@@ -298,7 +318,7 @@ class PeakFinder:
             assert isinstance(self.config, NetworkConfig)
             assert self._model is not None
             self._gpu = CudaNetworkFinder(
-                good, asics, self.config, model=self._model, lore=self._lore, cpu=cpu, dtype=kind,
+                good, asics, self.config, model=self._model, learned=self._learned, cpu=cpu, dtype=kind,
                 engine=self._tensorrt_judge if tensorrt else None,
             )  # fmt: skip
         elif isinstance(cpu, DenseFinder):
@@ -307,7 +327,7 @@ class PeakFinder:
             # TensorRT is strongly typed: half precision is a model file of its own.
             model = load_model("dense-fp16", "dense") if tensorrt and self.config.model == "dense" else self._model
             self._gpu = CudaDenseFinder(
-                good, asics, self.config, model=model, lore=self._lore, cpu=cpu, dtype=kind, half=model.precision == "fp16",
+                good, asics, self.config, model=model, learned=self._learned, cpu=cpu, dtype=kind, half=model.precision == "fp16",
                 engine=partial(_tensorrt_engine, model) if tensorrt else None,
             )  # fmt: skip
         else:
@@ -320,36 +340,61 @@ class PeakFinder:
         assert self._model is not None
         return _tensorrt_engine(self._model, (rows, len(FEATURES)))
 
-    def map(
-        self, items: Iterable[tuple[npt.ArrayLike, npt.NDArray[np.bool_] | None]], *, threads: int = 1
-    ) -> Generator[tuple[int, PeakArray], None, None]:
+    def map(self, items: Iterable[Item], *, threads: int = 1) -> Generator[tuple[int, PeakArray], None, None]:
         """Find peaks of (frame, mask) pairs as they come; yields (number, peaks) in order.
 
-        At most 2 * threads frames are held at a time.
+        At most 2 * threads frames are held at a time. The peaks do not depend on the number of threads.
+        Raises what finding a frame raises, when its turn comes.
         """
+        with closing(self.outcomes(items, threads=threads)) as found:
+            for number, outcome in enumerate(found):
+                yield number, _peaks_or_raise(outcome)
+
+    def outcomes(self, items: Iterable[Item], *, threads: int = 1) -> Generator[PeakArray | ValueError, None, None]:
+        """As map, but gives the error of a frame that cannot be used in place of its peaks, and goes on."""
         if threads < 1:
             raise ValueError(f"threads is {threads}, it should be at least 1")
         if self.on_gpu():
-            yield from self._map_gpu(items)
-            return
-        if threads == 1:
-            for number, (frame, mask) in enumerate(items):
-                yield number, self(frame, mask)
-            return
+            yield from self._outcomes_on_gpu(items)
+        elif threads == 1:
+            for frame, mask in items:
+                yield _outcome(self, frame, mask, None)
+        else:
+            yield from self._outcomes_of_threads(items, threads)
+
+    def _outcomes_of_threads(self, items: Iterable[Item], threads: int) -> Iterator[PeakArray | ValueError]:
         finders = [self.clone() for _ in range(threads)]
+        order, started = EventOrder(), 0
+        running: deque[Future[PeakArray | ValueError]] = deque()
         with ThreadPoolExecutor(threads) as pool:
-            running: list[Any] = []
-            number = 0
             for frame, mask in items:
                 # A finder takes every threads-th frame, and no frame before its last one is done.
                 if len(running) >= threads:
-                    yield number, running.pop(0).result()
-                    number += 1
-                finder = finders[(number + len(running)) % threads]
-                running.append(pool.submit(finder, frame, mask))
-            for future in running:
-                yield number, future.result()
-                number += 1
+                    yield running.popleft().result()
+                finder = finders[started % threads]
+                running.append(pool.submit(_outcome, finder, frame, mask, Turn(order, started)))
+                started += 1
+            while running:
+                yield running.popleft().result()
+
+
+def _outcome(
+    finder: PeakFinder, frame: npt.ArrayLike, mask: npt.NDArray[np.bool_] | None, turn: Turn | None
+) -> PeakArray | ValueError:
+    """Peaks of one frame, or why there are none. Later events wait for this one no longer, whatever comes of it."""
+    try:
+        return finder._find_on_cpu(frame, mask, turn)
+    except ValueError as error:
+        return error
+    finally:
+        if turn is not None:
+            turn.passed()
+
+
+def _peaks_or_raise(outcome: PeakArray | ValueError) -> PeakArray:
+    if isinstance(outcome, ValueError):
+        raise outcome
+    return outcome
 
 
 class _V3r3:

@@ -71,6 +71,23 @@ class GainCurve:
         for part in parts:
             self._points += _regions(part, side, by_column=by_column, by_row=by_row)
 
+    def as_numbers(self) -> Floats:
+        """Everything that was added, as one row of numbers for a file; of_numbers makes the curve of it again."""
+        points = np.array(self._points).reshape(len(self._points), -1)
+        return np.concatenate([[self.frames, len(self._noise5), points.shape[1]], self._noise5, points.ravel()])
+
+    @classmethod
+    def of_numbers(cls, numbers: Floats) -> GainCurve:
+        """The curve that as_numbers described. Raises ValueError for numbers that describe none."""
+        frames, n_noise5, width = (int(value) for value in numbers[:3])
+        points = numbers[3 + n_noise5 :]
+        if min(frames, n_noise5, width) < 0 or (width and len(points) % width) or (len(points) and not width):
+            raise ValueError("the saved gain curve is damaged: begin anew with --overwrite")
+        curve = cls()
+        curve.frames, curve._noise5 = frames, numbers[3 : 3 + n_noise5].tolist()
+        curve._points = list(points.reshape(-1, width)) if width else []
+        return curve
+
     def gain(self) -> float | None:
         """ADU a photon; None where the frames cannot tell it: too few pixels, no photons, an even light."""
         if len(self._points) < _LEAST_REGIONS:

@@ -20,8 +20,8 @@ from .dense import DenseFinder
 from .gpu import KERNELS, POINTER, Launch, Slot, Stage, check_gpu, pack
 from .gpu_network import BATCH as JUDGE_BATCH
 from .gpu_network import CAPACITY, DeviceEngine, GpuProposer
+from .learned import Learned
 from .model import Model
-from .network import DetectorLore
 from .propose import DENSE_CHANNELS, FEATURES
 
 CLASSES = _native.DEVICE["classes"]
@@ -64,7 +64,7 @@ def engine_shape(model: Model, frame: tuple[int, ...] | None) -> tuple[int, ...]
 class CudaDenseFinder(GpuProposer):
     """The dense network's finder on a GPU for one mask.
 
-    good, asics, config, model, lore : as for :class:`peakrt.dense.DenseFinder`
+    good, asics, config, model, learned : as for :class:`peakrt.dense.DenseFinder`
     cpu : finder of the same kind, for frames that tell the gain and for batches without room
     engine : given the shape of the input, makes an engine of each slot; None: our own convolutions
     half : whether that engine's input is float16
@@ -81,7 +81,7 @@ class CudaDenseFinder(GpuProposer):
         config: DenseConfig,
         *,
         model: Model,
-        lore: DetectorLore,
+        learned: Learned,
         cpu: DenseFinder,
         engine: Callable[[tuple[int, ...]], DeviceEngine] | None = None,
         half: bool = False,
@@ -99,7 +99,7 @@ class CudaDenseFinder(GpuProposer):
         foreground = foreground_capacity or max(4096, good.size // 64)
         pixels = ((batch, foreground), np.int32)
         super().__init__(
-            cupy, good, rows, lore=lore, cpu=cpu, host_plan=cpu.plan_arrays(), dtype=dtype, batch=batch, slots=slots, capacity=capacity,
+            cupy, good, rows, learned=learned, cpu=cpu, host_plan=cpu.plan_arrays(), dtype=dtype, batch=batch, slots=slots, capacity=capacity,
             peak_capacity=peak_capacity, least_scores=model.least_scores(config.min_score),
             arrays={"asic_of": asic_numbers(good.shape, rows)}, numbers={
                 "even_ss": even_ss, "even_fs": even_fs, "dense_half": half, "foreground_capacity": foreground,

@@ -19,8 +19,9 @@ from .bad_pixels import AGE
 from .classical import whole_panels
 from .config import NetworkConfig
 from .gpu import POINTER, GpuFinder, Launch, Slot, Stage, check_gpu, pack, pinned
+from .learned import Learned
 from .model import Model
-from .network import DetectorLore, NetworkFinder
+from .network import NetworkFinder
 from .peaks import PeakArray
 from .propose import CANDIDATE, FEATURES
 
@@ -138,7 +139,7 @@ class GpuProposer(GpuFinder):
         good: npt.NDArray[np.bool_],
         asics: npt.NDArray[np.int32] | None,
         *,
-        lore: DetectorLore,
+        learned: Learned,
         cpu: ProposerOnCpu,
         host_plan: dict[str, Any],
         least_scores: tuple[float, float],
@@ -153,7 +154,7 @@ class GpuProposer(GpuFinder):
     ) -> None:
         rows = np.ascontiguousarray(whole_panels(good.shape) if asics is None else asics, np.int32)
         plan = device_plan(host_plan, rows)
-        self._lore, self._cpu = lore, cpu
+        self._learned, self._cpu = learned, cpu
         groups = len(plan["group_deep"])
         self._numbers: dict[str, Any] = {
             "shape": good.shape, "n_bins": plan["n_bins"], "n_bins_padded": groups * _D["lanes"], "n_groups": groups,
@@ -195,8 +196,8 @@ class GpuProposer(GpuFinder):
         return [self._per_candidate("suppress"), self._per_candidate("measure", pixels=True)]
 
     def _before(self, slot: Slot, frames: Any) -> None:
-        if self._lore.gain is not None:
-            slot.host["gain"][: slot.n] = self._lore.gain
+        if self._learned.gain is not None:
+            slot.host["gain"][: slot.n] = self._learned.gain
         else:
             on_host = self._cupy.asnumpy(frames) if isinstance(frames, self._cupy.ndarray) else frames
             slot.host["gain"][: slot.n] = [self._cpu.gain_for(on_host[k]) for k in range(slot.n)]
@@ -215,7 +216,7 @@ class GpuProposer(GpuFinder):
 class CudaNetworkFinder(GpuProposer):
     """The network's finder on a GPU for one mask.
 
-    good, asics, config, model, lore : as for :class:`peakrt.network.NetworkFinder`
+    good, asics, config, model, learned : as for :class:`peakrt.network.NetworkFinder`
     cpu : finder of the same kind, for frames that tell the gain and for batches without room
     engine : given the rows of a batch, makes an engine of each slot; None: the judge's own kernel
     capacity : candidates of a frame, peak_capacity : peaks of a batch, by default 2048 a frame; batches with more of either
@@ -231,7 +232,7 @@ class CudaNetworkFinder(GpuProposer):
         config: NetworkConfig,
         *,
         model: Model,
-        lore: DetectorLore,
+        learned: Learned,
         cpu: NetworkFinder,
         engine: Callable[[int], DeviceEngine] | None = None,
         dtype: npt.DTypeLike = np.uint16,
@@ -248,7 +249,7 @@ class CudaNetworkFinder(GpuProposer):
         windows, tiles = max(1, len(plan["windows"])), ((batch, len(plan["tile_weight"])), np.float32)
         rows: tuple[tuple[int, ...], npt.DTypeLike] = ((batch, capacity), np.float32)
         super().__init__(
-            cupy, good, asics, lore=lore, cpu=cpu, host_plan=plan, dtype=dtype, batch=batch, slots=slots, capacity=capacity,
+            cupy, good, asics, learned=learned, cpu=cpu, host_plan=plan, dtype=dtype, batch=batch, slots=slots, capacity=capacity,
             peak_capacity=peak_capacity, least_scores=model.least_scores(config.min_score),
             arrays=judge, numbers={
                 "n_hidden1": len(judge["bias1"]), "n_hidden2": len(judge["bias2"]), "learn": self._learns,
@@ -261,12 +262,14 @@ class CudaNetworkFinder(GpuProposer):
         )  # fmt: skip
         # One map for all slots
         self._map = {name: cupy.zeros(good.shape, kind) for name, kind in _MAPS.items()}
-        known = lore.bad
-        if known is not None and known.bad.shape == good.shape:
+        self.frames_seen = 0
+        if self._learns:
+            known = learned.bad_pixels(good.shape)
+            self.frames_seen = known.frames
+            self._map["times_alone"] = cupy.asarray(known.times.astype(np.int32))
             self._map["bad"] = cupy.asarray(known.bad.astype(np.uint8))
             self._map["near_bad"] = cupy.asarray(known.near.astype(np.uint8))
-        self._learned: Any = None
-        self.frames_seen = 0
+        self._last_learning: Any = None  # the event on the device after which the next batch may learn
         if engine is not None:
             for slot in self._slots:
                 slot.engine = engine(batch * capacity)
@@ -315,11 +318,11 @@ class CudaNetworkFinder(GpuProposer):
         slot.engine.enqueue(slot.stream.ptr, addresses["numbers"], addresses["scores"])
 
     def _wait_for_turn(self, slot: Slot) -> None:
-        if self._learned is not None:
-            slot.stream.wait_event(self._learned)
+        if self._last_learning is not None:
+            slot.stream.wait_event(self._last_learning)
 
     def _end_turn(self, slot: Slot) -> None:
-        self._learned = slot.stream.record()
+        self._last_learning = slot.stream.record()
 
     def _run(self, slot: Slot, frames: Any, n: int) -> None:
         if self._learns:
@@ -337,11 +340,12 @@ class CudaNetworkFinder(GpuProposer):
         return super()._find_on_cpu(frame)
 
     def tell_bad_pixels(self) -> None:
-        """Copy the map of bad pixels from the device to the lore."""
+        """Copy what the device has learned of bad pixels to the host."""
         if self._learns:
             for slot in self._slots:
                 slot.stream.synchronize()
-            self._lore.bad_pixels(self.shape).take(self._cupy.asnumpy(self._map["bad"]) != 0)
+            times, bad = (self._cupy.asnumpy(self._map[name]) for name in ("times_alone", "bad"))
+            self._learned.bad_pixels(self.shape).replace(self.frames_seen, times, bad != 0)
 
 
 _MAPS = {"times_alone": np.int32, "bad": np.uint8, "near_bad": np.uint8}

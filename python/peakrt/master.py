@@ -24,6 +24,8 @@ from .columns import (
     POWDER_MISSES,
     PROGRESS,
     PROVENANCE,
+    UNUSABLE,
+    UNUSABLE_REASON,
 )
 from .writer import growing, write_companions
 
@@ -38,18 +40,21 @@ def write_master(path: Path, ranks: Sequence[Path], detector: Detector) -> int:
         raise ValueError("there is no rank file to join: no rank has seen an event")
     unfinished = path.with_name(path.name + ".started")
     try:
-        hits, images = _join(unfinished, path.parent, ranks)
+        hits, images, gain = _join(unfinished, path.parent, ranks)
+        if images:
+            write_companions(path, detector, np.flatnonzero(hits), gain)
         os.replace(unfinished, path)
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
-    if images:
-        write_companions(path, detector, np.flatnonzero(hits))
     return len(hits)
 
 
-def _join(unfinished: Path, folder: Path, ranks: Sequence[Path]) -> tuple[npt.NDArray[np.bool_], bool]:
-    """Write the datasets of a master that will lie in a folder; returns which rows are hits, and if there are images."""
+def _join(unfinished: Path, folder: Path, ranks: Sequence[Path]) -> tuple[npt.NDArray[np.bool_], bool, float | None]:
+    """Write the datasets of a master that will lie in a folder.
+
+    Returns which rows are hits, whether there are images, and the gain of the ranks' finders.
+    """
     with h5py.File(ranks[0], "r") as first, h5py.File(unfinished, "w", libver=FILE_FORMAT) as master:
         shapes = {name: (first[name].shape[1:], first[name].dtype) for name in growing(first)}
         counts = [_rows(rank, shapes) for rank in ranks]
@@ -69,7 +74,8 @@ def _join(unfinished: Path, folder: Path, ranks: Sequence[Path]) -> tuple[npt.ND
         master.attrs.update(first.attrs)
         master[PROVENANCE].attrs.update(first[PROVENANCE].attrs)
         hits = np.concatenate([_hits(rank, rows) for rank, rows in zip(ranks, counts, strict=True)])
-    return hits, DATA in shapes
+        gain = float(master[GAIN][()])
+    return hits, DATA in shapes, None if np.isnan(gain) else gain
 
 
 def _rows(rank: Path, shapes: dict[str, tuple[tuple[int, ...], np.dtype[Any]]]) -> int:
@@ -85,12 +91,16 @@ def _hits(rank: Path, rows: int) -> npt.NDArray[np.bool_]:
 
 
 def _join_rest(master: h5py.File, ranks: Sequence[Path]) -> None:
-    """Powder patterns, events done, gain and bad pixels of all ranks."""
+    """Powder patterns, events done, gain, bad pixels and unusable events of all ranks."""
     done, gain, bad = 0, np.nan, np.zeros((0, 2), np.int32)
+    unusable: list[npt.NDArray[Any]] = []
+    reasons: list[npt.NDArray[Any]] = []
     for rank in ranks:
         with h5py.File(rank, "r") as file:
             done += int(file[PROGRESS][()])
             gain = float(file[GAIN][()]) if np.isnan(gain) else gain
+            unusable.append(file[UNUSABLE][:])
+            reasons.append(file[UNUSABLE_REASON][:])
             bad = np.unique(np.concatenate([bad, file[BAD_PIXELS][:]]), axis=0)
             for name in (POWDER_HITS, POWDER_MISSES):
                 if name in file and name in master:
@@ -98,3 +108,4 @@ def _join_rest(master: h5py.File, ranks: Sequence[Path]) -> None:
                 elif name in file:
                     master[name] = file[name][()]
     master[PROGRESS], master[GAIN], master[BAD_PIXELS] = np.int64(done), gain, bad
+    master[UNUSABLE], master[UNUSABLE_REASON] = np.concatenate(unusable), np.concatenate(reasons)

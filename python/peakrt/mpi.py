@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sized
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 
@@ -13,6 +15,7 @@ from .columns import EVENT_COLUMNS, PROGRESS
 from .event import Event
 from .finder import PeakFinder
 from .master import write_master
+from .outputs import OutputLock
 from .pipeline import Summary, find_run
 from .sources import Source
 from .writer import CxiWriter
@@ -51,6 +54,7 @@ class Job:
 
     open_source : called on every rank; make_writer : given path, source and whether to resume
     on_event : called after each event of a rank, may raise to stop it
+    overwrite : what an earlier job left may be replaced
     """
 
     open_source: Callable[[], Source]
@@ -59,6 +63,7 @@ class Job:
     out: Path
     resume: bool
     on_event: Callable[[Summary], None]
+    overwrite: bool = False
 
 
 class _Block:
@@ -90,35 +95,50 @@ def find_in_job(job: Job) -> list[RankResult] | None:
     from mpi4py import MPI
 
     world = MPI.COMM_WORLD
-    result = RankResult(world.rank, Summary(), None)
+    with ExitStack() as stack:
+        source, done = _begin(job, world, stack)
+        result = _find_as_rank(job, source, world.rank, world.size, done)
+        results: list[RankResult] | None = world.gather(result)
+        if results is None:
+            return None
+        _summary_path(job.out).write_text(summarise(results), encoding="utf-8")
+        failed = [r for r in results if r.error]
+        if failed:
+            raise RuntimeError(f"rank {failed[0].rank}: {failed[0].error}; the rank files are kept, --resume goes on")
+        write_master(job.out, _rank_files(job.out), source.detector)
+        return results
+
+
+def _begin(job: Job, world: Any, stack: ExitStack) -> tuple[Source, frozenset[tuple[int, int]]]:
+    """Open the source on every rank, and on rank 0 lock the output and look at what an earlier job left.
+
+    Returns the source and the time stamps that are done. What keeps one rank from starting keeps all of them, or the
+    others would wait for it: raises RuntimeError on every rank.
+    """
     source: Source | None = None
+    error = ""
+    done: frozenset[tuple[int, int]] = frozenset()
     try:
         source = job.open_source()
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
-        result = RankResult(world.rank, Summary(), None, str(error))
-    # What keeps one rank from starting keeps all of them, or the others would wait for it.
-    problems = [error for error in world.allgather(result.error) if error]
-    done: frozenset[tuple[int, int]] = frozenset()
+    except (OSError, ValueError, ImportError, RuntimeError) as failure:
+        error = str(failure)
+    problems = [text for text in world.allgather(error) if text]
     if not problems and world.rank == 0:
         try:
             assert source is not None
+            stack.callback(OutputLock(job.out).release)
             done = _clear_up(job, source)
-        except (OSError, ValueError) as error:
-            problems = [str(error)]
+        except (OSError, ValueError) as failure:
+            problems = [str(failure)]
     problems, done = world.bcast((problems, done))
     if problems:
         raise RuntimeError(problems[0])
     assert source is not None
-    result = _find_as_rank(job, source, world.rank, world.size, done)
-    results: list[RankResult] | None = world.gather(result)
-    if results is None:
-        return None
-    job.out.with_suffix(".summary").write_text(summarise(results), encoding="utf-8")
-    failed = [r for r in results if r.error]
-    if failed:
-        raise RuntimeError(f"rank {failed[0].rank}: {failed[0].error}; the rank files are kept, --resume goes on")
-    write_master(job.out, _rank_files(job.out), source.detector)
-    return results
+    return source, done
+
+
+def _summary_path(out: Path) -> Path:
+    return out.with_suffix(".summary")
 
 
 def rank_path(out: Path, rank: int, attempt: int = 1) -> Path:
@@ -143,12 +163,18 @@ def _clear_up(job: Job, source: Source) -> frozenset[tuple[int, int]]:
 
     Of a source that deals out its own events, files that were not closed are: their rows stand, whoever gets the rest.
     """
-    if job.out.exists():
-        raise FileExistsError(f"{job.out} exists: remove it or choose another name")
+    if _summary_path(job.out).exists() and not (job.resume or job.overwrite):
+        raise FileExistsError(f"{_summary_path(job.out)} exists: choose another -o, or replace it with --overwrite")
     unfinished = sorted(job.out.parent.glob(f"{job.out.stem}_*{job.out.suffix}.inprogress"))
     earlier = _rank_files(job.out) + unfinished
     if earlier and not job.resume:
-        raise FileExistsError(f"{earlier[0]} is there from an earlier job: go on with --resume, or remove it")
+        if not job.overwrite:
+            raise FileExistsError(
+                f"{earlier[0]} is there from an earlier job: go on with --resume, or begin anew with --overwrite"
+            )
+        for path in earlier:
+            path.unlink()
+        return frozenset()
     if isinstance(source, Sized):
         return frozenset()
     for path in unfinished:
@@ -180,7 +206,10 @@ def _find_as_rank(job: Job, source: Source, rank: int, size: int, done: frozense
     path = rank_path(job.out, rank, attempt)
     try:
         with job.make_writer(path, source, job.resume) as writer:
-            summary = find_run(source, job.make_finder(source), writer, first=first, on_event=job.on_event)
+            summary = find_run(
+                source, job.make_finder(source), writer, first=first, on_event=job.on_event,
+                on_bad_event=writer.output.on_bad_event,
+            )  # fmt: skip
     except (OSError, ValueError, RuntimeError, MemoryError, ImportError) as error:
         return RankResult(rank, summary, None, str(error) or type(error).__name__)
     return RankResult(rank, summary, path if path.exists() else None)

@@ -41,7 +41,7 @@ class Progress:
         self._hits, self._peaks = summary.hits, summary.peaks
         if not self._bar.disable:
             self._bar.set_postfix_str(self._yield(summary), refresh=False)
-            self._bar.update()
+            self._bar.update(self._done + summary.events + summary.unusable - self._bar.n)
         elif time.monotonic() - self._said >= LINE_S:
             self._said = time.monotonic()
             log.info("%s%s", self._prefix, self.line(summary, self._said - self._began))

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -20,9 +19,11 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from peakrt_geometry import Detector, HeaderValue, MaskSource, for_crystfel, write_geom
+from peakrt_geometry import Detector, HeaderValue, MaskSource, for_crystfel
+from peakrt_geometry.crystfel import format_geom
 
 from ._native import SoundFile
+from .bad_pixels import COUNTED_PIXEL
 from .columns import (
     ARTIFACTS,
     BAD_PIXELS,
@@ -31,6 +32,9 @@ from .columns import (
     EVENT_COLUMNS,
     FILE_FORMAT,
     GAIN,
+    LEARNED,
+    LEARNED_CURVE,
+    LEARNED_PIXELS,
     MASK,
     N_PEAKS,
     PEAK_COLUMNS,
@@ -40,13 +44,20 @@ from .columns import (
     PROGRESS,
     PROVENANCE,
     RESULT,
+    SOURCE,
+    UNUSABLE,
+    UNUSABLE_REASON,
 )
 from .config import HitConfig, OutputConfig
 from .event import Event
 from .filters import BITSHUFFLE, BITSHUFFLE_LZ4, check_bitshuffle, register_filters
+from .learned import LearnedState
+from .outputs import OutputLock, check_outputs, check_unfinished, companion_paths, unfinished_path
 from .peaks import PeakArray
 
-SOURCE = f"{PROVENANCE}/source"
+#: HDF5 keeps the index of every chunk it has written in memory, .3 kB a row, until the file is closed: it is closed and
+#: opened again after so many rows, which bounds that to 7 MB and takes some ms.
+_ROWS_BETWEEN_REOPENING = 20_000
 _ROWS_HELD = 64  # rows kept back before they are written in one go
 
 
@@ -55,10 +66,12 @@ class CxiWriter:
 
     path : final name; until closed the file is ``path.inprogress``
     detector : of the frames; the CXI holds them as one slab of stacked panels
-    inputs : what is read, for provenance and so that resume can tell another run from this one
-    resume : go on with ``path.inprogress``; events_done says from which event on
-    Raises OSError where the folder cannot be written, FileExistsError where the file is there already,
-    ValueError where resume finds another run.
+    provenance : what is read and how, so that resume can tell another run from this one
+    resume : go on with ``path.inprogress``; events_done says from which event on, learned what its finder knew there
+    overwrite : a CXI, a .lst or a .geom of these names may be replaced
+    read : files that this run reads, none of which is ever replaced
+    Raises OSError where the folder cannot be written, FileExistsError where a file is there already or another process
+    writes there, ValueError where resume finds another run.
     """
 
     def __init__(
@@ -70,43 +83,41 @@ class CxiWriter:
         output: OutputConfig | None = None,
         provenance: Mapping[str, Any] | None = None,
         resume: bool = False,
+        overwrite: bool = False,
+        read: Iterable[Path] = (),
     ) -> None:
         self.path = Path(path)
-        self.unfinished = self.path.with_name(self.path.name + ".inprogress")
+        self.unfinished = unfinished_path(self.path)
         self.detector, self.hits, self.output = detector, hits or HitConfig(), output or OutputConfig()
         if self.output.images == "lz4":
             register_filters()
             check_bitshuffle()
         if not 1 <= self.hits.max_peaks <= 1_000_000:
             raise ValueError(f"max_peaks is {self.hits.max_peaks}, it should be 1 to 1,000,000")
-        self._provenance = json.dumps(dict(provenance or {}), sort_keys=True, default=str)
+        self._provenance = dict(provenance or {})
         self._file: h5py.File | None = None
         self._open: dict[str, h5py.Dataset] = {}
         self._descriptor = -1
         self._disk: SoundFile | None = None
         self._powder: dict[str, npt.NDArray[Any]] = {}
         self._rows: list[tuple[Event, PeakArray, int]] = []
-        self._gain: float | None = None
-        self._bad: npt.NDArray[np.bool_] | None = None
-        self.n_rows = 0
+        self._unusable: list[tuple[int, str]] = []
+        self._flushed_state: LearnedState | None = None
+        self._saved_copies = 0
+        self.learned: LearnedState | None = None
+        self.n_rows = self._rows_when_opened = 0
         self.n_hits = 0
         self.n_cut = 0
         self.events_done = 0
-        self._flushed = time.monotonic()
-        self._check_place(resume)
-        if resume and self.unfinished.exists():
-            self._reopen()
-
-    def _check_place(self, resume: bool) -> None:
-        if self.path.exists():
-            raise FileExistsError(f"{self.path} exists: remove it or choose another name")
-        folder = self.path.parent
-        if not folder.is_dir():
-            raise FileNotFoundError(f"folder {folder} does not exist")
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise PermissionError(f"folder {folder} cannot be written")
-        if self.unfinished.exists() and not resume:
-            raise FileExistsError(f"{self.unfinished} is there from an earlier run: go on with --resume, or remove it")
+        check_outputs(self.path, read, overwrite=overwrite, resume=resume)
+        self._lock = OutputLock(self.path)
+        try:
+            check_unfinished(self.path, overwrite=overwrite, resume=resume)
+            if resume and self.unfinished.exists():
+                self._reopen()
+        except BaseException:
+            self._lock.release()
+            raise
 
     # Opening
 
@@ -153,7 +164,13 @@ class CxiWriter:
         file.create_dataset(PROGRESS, data=np.int64(0))
         file.create_dataset(GAIN, data=np.float64(np.nan))
         file.create_dataset(BAD_PIXELS, (0, 2), np.int32, maxshape=(None, 2), chunks=(512, 2))
-        file[PROVENANCE].attrs["run"] = self._provenance
+        _grow(file, UNUSABLE, (), np.int64)
+        _grow(file, UNUSABLE_REASON, (), np.dtype("S256"), compression="gzip")
+        file.create_dataset(LEARNED, data=np.array([[-1, 0, np.nan], [-1, 0, np.nan]]))
+        for pixels, curve in zip(LEARNED_PIXELS, LEARNED_CURVE, strict=True):
+            _grow(file, pixels, (), COUNTED_PIXEL)
+            _grow(file, curve, (), np.float64)
+        file[PROVENANCE].attrs["run"] = json.dumps(self._provenance, sort_keys=True, default=str)
         file.attrs["cxi_version"] = 160
 
     def _create_images(self, file: h5py.File, slab: tuple[int, int], dtype: np.dtype[Any]) -> None:
@@ -200,6 +217,7 @@ class CxiWriter:
         config.incr_mode = config.decr_mode = config.flash_incr_mode = 0
         self._file.id.set_mdc_config(config)
         self._file.swmr_mode = True
+        self._rows_when_opened = self.n_rows
 
     def _reopen(self) -> None:
         try:
@@ -207,9 +225,33 @@ class CxiWriter:
         except (OSError, ValueError) as error:
             raise ValueError(f"{self.unfinished} cannot be gone on with, remove it: {error}") from error
         assert self._file is not None
-        if PROVENANCE not in self._file or self._file[PROVENANCE].attrs["run"] != self._provenance:
+        try:
+            self._check_same_run()
+            self._take_up()
+        except (KeyError, IndexError, TypeError) as error:
             self._let_go()
-            raise ValueError(f"{self.unfinished} was begun with other inputs or options: remove it, or repeat those")
+            raise ValueError(f"{self.unfinished} cannot be gone on with, remove it: it lacks {error}") from error
+        except ValueError:
+            self._let_go()
+            raise
+
+    def _check_same_run(self) -> None:
+        """Raise ValueError, saying what differs, unless the file was begun with the same inputs and options."""
+        assert self._file is not None
+        if PROVENANCE not in self._file or "run" not in self._file[PROVENANCE].attrs:
+            raise ValueError(f"{self.unfinished} was not begun by PeakRT: remove it, or choose another -o")
+        before = json.loads(self._file[PROVENANCE].attrs["run"])
+        now = json.loads(json.dumps(self._provenance, default=str))
+        differing = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
+        if differing:
+            raise ValueError(
+                f"{self.unfinished} was begun with other inputs or options ({', '.join(differing)} differ): repeat "
+                "those, or begin anew with --overwrite"
+            )
+
+    def _take_up(self) -> None:
+        """Find the state that the last flush left, and cut off what was written after it."""
+        assert self._file is not None
         done = int(self._file[PROGRESS][()])
         n_whole = min(len(self._at(path)) for path in growing(self._file))
         numbers = self._at("/LCLS/eventNumber")[:n_whole]
@@ -218,9 +260,19 @@ class CxiWriter:
         n_rows = int(np.argmax(beyond)) if beyond.any() else n_whole
         for path in growing(self._file):
             self._at(path).resize(n_rows, axis=0)
+        unusable = self._at(UNUSABLE)
+        n_unusable = int((unusable[:] < done).sum())
+        for path in (UNUSABLE, UNUSABLE_REASON):
+            self._at(path).resize(n_unusable, axis=0)
         self._powder = {path: self._at(path)[()] for path in (POWDER_HITS, POWDER_MISSES) if path in self._file}
         self.n_rows, self.events_done = n_rows, done
         self.n_hits = int((self._at(N_PEAKS)[:] >= self.hits.min_peaks).sum())
+        copies = self._at(LEARNED)[:]
+        for copy in np.flatnonzero(copies[:, 0] == done):
+            _, frames, gain = copies[copy]
+            pixels, curve = self._at(LEARNED_PIXELS[copy])[:], self._at(LEARNED_CURVE[copy])[:]
+            self.learned = LearnedState(None if np.isnan(gain) else float(gain), int(frames), pixels, curve)
+            self._saved_copies = int(copy) + 1  # the next one is written over the other
 
     # Writing
 
@@ -231,6 +283,7 @@ class CxiWriter:
         """
         if self._file is None:
             self._create(event, good)
+        event = self._as_stored(event)
         hit = len(peaks) >= self.hits.min_peaks
         if hit or self.output.events == "all":
             self.n_cut += len(peaks) > self.hits.max_peaks
@@ -242,9 +295,30 @@ class CxiWriter:
             np.fmax(powder, event.frame.reshape(powder.shape), out=powder)
         self.n_hits += hit
         self.events_done = number + 1
-        if time.monotonic() - self._flushed > self.output.flush_s:
-            self.flush()
         return hit
+
+    def _as_stored(self, event: Event) -> Event:
+        """The event with its frame in the file's dtype. Raises ValueError for values that the dtype cannot hold."""
+        stored = self._at(DATA).dtype if DATA in self._file else self._powder_dtype  # type: ignore[operator]
+        if event.frame.dtype == stored or stored is None:
+            return event
+        with np.errstate(invalid="ignore"):  # of NaN and infinity as integers, which the comparison finds
+            frame = event.frame.astype(stored)
+        if not np.array_equal(frame, event.frame, equal_nan=event.frame.dtype.kind == "f"):
+            raise ValueError(
+                f"{event}: its {event.frame.dtype} values do not fit the {stored} images that this CXI was begun with: "
+                "find the files of each type in a run of their own"
+            )
+        return replace(event, frame=frame)
+
+    @property
+    def _powder_dtype(self) -> np.dtype[Any] | None:
+        return next((powder.dtype for powder in self._powder.values()), None)
+
+    def skip(self, number: int, event: str, reason: str) -> None:
+        """Note an event that could not be used: it counts as done, and the file says why it has no row."""
+        self._unusable.append((number, reason if event in reason else f"{event}: {reason}"))
+        self.events_done = number + 1
 
     def _at(self, path: str) -> h5py.Dataset:
         """A dataset, open as long as the file."""
@@ -299,34 +373,55 @@ class CxiWriter:
         dataset.resize(self.n_rows + len(values), axis=0)
         dataset[self.n_rows :] = values
 
-    def note(self, gain: float | None, bad_pixels: npt.NDArray[np.bool_] | None) -> None:
-        """Keep what a finder knows of the detector: ADU a photon, and the pixels it leaves out, (panel, ss, fs)."""
-        self._gain, self._bad = gain, bad_pixels
+    def _write_unusable(self) -> None:
+        if not self._unusable:
+            return
+        first = len(self._at(UNUSABLE))
+        for path, values in (
+            (UNUSABLE, np.array([number for number, _ in self._unusable], np.int64)),
+            (UNUSABLE_REASON, np.array([text.encode()[:256] for _, text in self._unusable], "S256")),
+        ):
+            dataset = self._at(path)
+            dataset.resize(first + len(values), axis=0)
+            dataset[first:] = values
+        self._unusable.clear()
 
-    def _write_notes(self) -> None:
-        if self._gain is not None:
-            self._at(GAIN)[()] = self._gain
-        if self._bad is not None and self._bad.any():
-            panel, ss, fs = np.nonzero(self._bad)
-            now, width = np.c_[panel * self._bad.shape[1] + ss, fs].astype(np.int32), self._bad.shape[2]
-            listed = self._at(BAD_PIXELS)
-            new = now[~np.isin(now @ [width, 1], listed[:] @ [width, 1])]
-            listed.resize(len(listed) + len(new), axis=0)
-            listed[len(listed) - len(new) :] = new
+    def _write_learned(self, state: LearnedState, shape: tuple[int, ...]) -> None:
+        """Save what the finder has learned: for the reader gain and bad pixels, for resume all of it."""
+        if state.gain is not None:
+            self._at(GAIN)[()] = state.gain
+        bad = state.pixels["pixel"][state.pixels["bad"] != 0]
+        listed = self._at(BAD_PIXELS)
+        listed.resize(len(bad), axis=0)
+        listed[:] = np.c_[bad // shape[-1], bad % shape[-1]]
+        copy = self._saved_copies % 2
+        for path, values in ((LEARNED_PIXELS[copy], state.pixels), (LEARNED_CURVE[copy], state.curve)):
+            self._at(path).resize(len(values), axis=0)
+            self._at(path)[:] = values
+        self._at(LEARNED)[copy] = (self.events_done, state.frames, np.nan if state.gain is None else state.gain)
+        self._saved_copies += 1
 
-    def flush(self) -> None:
-        """Put everything taken so far on disk, whole and readable."""
+    def flush(self, learned: LearnedState | None = None) -> None:
+        """Put everything taken so far on disk, whole and readable.
+
+        learned : what the finder has learned from exactly the events taken so far
+        """
+        self._flushed_state = learned or self._flushed_state
         if self._file is None:
             return
         self._write_rows()
         for path, powder in self._powder.items():
             self._at(path)[...] = powder
-        self._write_notes()
+        self._write_unusable()
+        if learned is not None:
+            self._write_learned(learned, self._at(MASK).shape)
         self._file.flush()
         self._at(PROGRESS)[()] = self.events_done  # only after the rows it counts
         self._file.flush()
         self._check_disk()
-        self._flushed = time.monotonic()
+        if self.n_rows - self._rows_when_opened >= _ROWS_BETWEEN_REOPENING:
+            self._let_go()
+            self._start_single_writer(self.unfinished)
 
     def _check_disk(self) -> None:
         """Raise what the disk said to a write; from that write on none was let through."""
@@ -336,29 +431,44 @@ class CxiWriter:
     # Closing
 
     def close(self) -> None:
-        """Finish the file, give it its name, and write the .lst and .geom that go with it."""
-        if self._file is None:
-            return
-        self.flush()
-        hits = np.flatnonzero(self._at(N_PEAKS)[:] >= self.hits.min_peaks)
-        self._let_go()
-        self._check_disk()
-        os.replace(self.unfinished, self.path)
-        if self.output.images != "none":
-            write_companions(self.path, self.detector, hits)
+        """Finish the file, write the .lst and .geom that go with it, and give it its name.
+
+        The name comes last: whoever sees it finds all three, and a process killed before can be resumed.
+        """
+        try:
+            if self._file is None:
+                return
+            self.flush()
+            hits = np.flatnonzero(self._at(N_PEAKS)[:] >= self.hits.min_peaks)
+            gain = float(self._at(GAIN)[()])
+            self._let_go()
+            self._check_disk()
+            if self.output.images != "none":
+                write_companions(self.path, self.detector, hits, None if np.isnan(gain) else gain)
+            os.replace(self.unfinished, self.path)
+        finally:
+            self._lock.release()
 
     def abandon(self) -> None:
-        """Leave what was flushed under its unfinished name, for resume; remove it if nothing was."""
-        if self._file is None:
-            return
-        worth_keeping = self.events_done > 0
+        """Leave what was flushed under its unfinished name, for resume; remove it if nothing was.
+
+        Without a finder's learned state what was taken since the last flush is flushed as well; with it, it cannot be:
+        the state belongs to the last flush.
+        """
         try:
-            self.flush()
-        except OSError:  # a full disk: what was written before stands
-            pass
-        self._let_go()
-        if not worth_keeping:
-            self.unfinished.unlink(missing_ok=True)
+            if self._file is None:
+                return
+            worth_keeping = self.events_done > 0
+            try:
+                if self._flushed_state is None:
+                    self.flush()
+            except OSError:  # a full disk: what was written before stands
+                pass
+            self._let_go()
+            if not worth_keeping:
+                self.unfinished.unlink(missing_ok=True)
+        finally:
+            self._lock.release()
 
     def _let_go(self) -> None:
         assert self._file is not None
@@ -370,12 +480,12 @@ class CxiWriter:
     @property
     def list_path(self) -> Path:
         """The .lst of the hits."""
-        return self.path.with_suffix(".lst")
+        return companion_paths(self.path)[0]
 
     @property
     def geom_path(self) -> Path:
         """The .geom that fits the CXI."""
-        return self.path.with_suffix(".geom")
+        return companion_paths(self.path)[1]
 
     def __enter__(self) -> CxiWriter:
         return self
@@ -389,15 +499,46 @@ class CxiWriter:
             self.abandon()
 
 
-def write_companions(path: Path, detector: Detector, hits: npt.NDArray[np.int64]) -> None:
-    """Write the .lst of a CXI's hits (rows) and the .geom that fits it."""
+def write_companions(path: Path, detector: Detector, hits: npt.NDArray[np.int64], gain: float | None = None) -> None:
+    """Write the .lst of a CXI's hits (rows) and the .geom that fits it.
+
+    gain : ADU a photon that the finder used, for a geometry that has none
+    """
+    list_path, geom_path = companion_paths(path)
     lines = "".join(f"{path.resolve()} //{row}\n" for row in hits)
-    path.with_suffix(".lst").write_text(lines, encoding="utf-8")
-    write_geom(cxi_geometry(detector), path.with_suffix(".geom"), comment=f"Fits {path.name}, written by PeakRT.")
+    _replace_text(list_path, lines)
+    fitting = cxi_geometry(detector, gain)
+    comment = f"Fits {path.name}, written by PeakRT."
+    if not has_gain(detector):
+        said = "was estimated from the frames" if gain is not None else "is not known: 1 stands for it"
+        comment += f"\nThe gain (adu_per_photon) {said}; CrystFEL takes it for the errors of intensities alone."
+    _replace_text(geom_path, format_geom(fitting, comment=comment))
 
 
-def cxi_geometry(detector: Detector) -> Detector:
-    """Geometry of a CXI that CxiWriter writes for a detector."""
+def _replace_text(path: Path, text: str) -> None:
+    """Write a text file that is there whole or not at all."""
+    started = path.with_name(path.name + ".started")
+    try:
+        started.write_text(text, encoding="utf-8")
+        os.replace(started, path)
+    except BaseException:
+        started.unlink(missing_ok=True)
+        raise
+
+
+def has_gain(detector: Detector) -> bool:
+    """Whether every panel's gain stands in the geometry, as CrystFEL demands."""
+    keys = ("adu_per_photon", "adu_per_eV")
+    whole = detector.adu_per_photon is not None or detector.adu_per_eV is not None
+    return whole or all(any(key in panel.settings for key in keys) for panel in detector.panels)
+
+
+def cxi_geometry(detector: Detector, gain: float | None = None) -> Detector:
+    """Geometry of a CXI that CxiWriter writes for a detector.
+
+    gain : ADU a photon for a detector that has none; 1 where that is not known either, since CrystFEL refuses a geometry
+        without a gain (it takes it for the errors of integrated intensities)
+    """
     slab = for_crystfel(detector.as_slab(DATA))
     mask = (MaskSource(MASK, None, 0, 1),)
     panels = tuple(replace(panel, masks=mask) for panel in slab.panels)
@@ -407,6 +548,7 @@ def cxi_geometry(detector: Detector) -> Detector:
         panels=panels,
         camera_length=_from_cxi(detector.camera_length),
         photon_energy=HeaderValue(PHOTON_ENERGY) if isinstance(energy, HeaderValue) else energy,
+        adu_per_photon=slab.adu_per_photon if has_gain(slab) else gain or 1.0,
         settings={**slab.settings, "peak_list": RESULT, "peak_list_type": "cxi"},
     )
 

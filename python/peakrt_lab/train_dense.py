@@ -19,8 +19,9 @@ from torch import nn
 
 from peakrt.config import DenseConfig
 from peakrt.dense import PEAK_CLASS, DenseFinder
+from peakrt.learned import Learned
 from peakrt.model import Model
-from peakrt.network import DetectorLore, Engine
+from peakrt.network import Engine
 from peakrt.peaks import PeakArray, slab_ss
 from peakrt.reader import SlabPeaks
 
@@ -132,7 +133,7 @@ class HeldOut:
                 finder = DenseFinder(
                     scene.simulator.good, radius, detector.asics, DenseConfig(min_score=threshold),
                     model=Model("student", b"", threshold, {}, "dense"), engine=partial(_answered, shares),
-                    lore=DetectorLore(scene.gain),
+                    learned=Learned(scene.gain),
                 )  # fmt: skip
                 of_scene[number] = finder(scene.event.frame)
         return found

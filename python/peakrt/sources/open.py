@@ -65,6 +65,11 @@ class FileSource:
         kinds |= _image_types([entry.path for entry in entries if is_image(entry.path)], detector)
         self.dtype: np.dtype[Any] | None = np.result_type(*kinds) if kinds else None
 
+    @property
+    def files(self) -> list[Path]:
+        """Every file that events are read from."""
+        return list(dict.fromkeys(entry.path for entry in self._entries))
+
     def _look_at(self, entry: _Entry, kinds: set[np.dtype[Any]]) -> int:
         """Count the events of an entry, and add the type of its frames."""
         if is_image(entry.path):
@@ -135,6 +140,11 @@ def convert(frame: npt.NDArray[Any], dtype: np.dtype[Any], name: str) -> npt.NDA
                 "find in inputs of one type at a time"
             )
     return converted
+
+
+def source_files(source: Source) -> list[Path]:
+    """The files that a source reads, none for a run that its facility's software opens."""
+    return source.files if isinstance(source, FileSource) else []
 
 
 def open_source(inputs: list[str], detector: Detector | None = None, *, name: str | None = None) -> Source:
