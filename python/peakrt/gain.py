@@ -73,8 +73,8 @@ class GainCurve:
 
     def as_numbers(self) -> Floats:
         """Everything that was added, as one row of numbers for a file; of_numbers makes the curve of it again."""
-        points = np.array(self._points).reshape(len(self._points), -1)
-        return np.concatenate([[self.frames, len(self._noise5), points.shape[1]], self._noise5, points.ravel()])
+        width = len(self._points[0]) if self._points else 0
+        return np.concatenate([[self.frames, len(self._noise5), width], self._noise5, *self._points])
 
     @classmethod
     def of_numbers(cls, numbers: Floats) -> GainCurve:
