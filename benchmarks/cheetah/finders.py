@@ -14,9 +14,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from peakrt.columns import DATA, RESULT
+from peakrt.columns import DATA, MASK, RESULT
 from peakrt.config import HitConfig, Peakfinder8Config, V3r3Config
-from peakrt.event import Event
 from peakrt.reader import SlabPeaks, read_cxi_peaks
 from peakrt.sources import open_source
 from peakrt_lab.compare import Agreement, PeakSets, compare, truth_sets
@@ -174,10 +173,7 @@ def _parts(job: Job) -> dict[Path, int]:
 def _om_config(job: Job, options: dict[str, Any]) -> dict[str, Any]:
     detector = job.run.simulator.detector
     plain = job.scratch / "om.geom"
-    # OM's reader takes no units and no masks
-    text = job.run.geometry.read_text(encoding="utf-8").splitlines()
-    text = [line.removesuffix(" eV").removesuffix(" m") for line in text if not line.startswith(("mask", "peak_list"))]
-    plain.write_text("\n".join(text) + "\n", encoding="utf-8")
+    plain.write_text("\n".join(_plain_geometry(job.run)) + "\n", encoding="utf-8")
     return {
         "om": {
             "parallelization_layer": "MpiParallelization",
@@ -218,6 +214,13 @@ def _om_config(job: Job, options: dict[str, Any]) -> dict[str, Any]:
             "class_sums_update_interval": 5,
         },
     }  # fmt: skip
+
+
+def _plain_geometry(run: Run) -> list[str]:
+    """Lines of the geometry for readers that take no units, masks, and lists of peaks."""
+    lines = run.geometry.read_text(encoding="utf-8").splitlines()
+    plain = (line.removesuffix(" eV").removesuffix(" m") for line in lines)
+    return [line for line in plain if not line.startswith(("mask", "peak_list"))]
 
 
 def _om_missing(tools: Tools) -> str | None:
@@ -303,6 +306,33 @@ def _psana_missing(tools: Tools) -> str | None:
     return None
 
 
+# probixi
+
+
+def probixi(job: Job) -> Found:
+    """The export of peaks for indexamajig of probixi, on a CPU; it calibrates anew on each block.
+
+    Its CXI has a row for every frame, and the images through a link.
+    """
+    names, plain, out = job.scratch / "frames.lst", job.scratch / "probixi.geom", job.scratch / "probixi"
+    with h5py.File(job.frames, "r") as file:
+        n = len(file[DATA])
+    names.write_text("".join(f"{job.frames.resolve()} //{row}\n" for row in range(n)))
+    # Its reader takes no unit of clen, wants a resolution for all panels, and knows the older names of masks
+    lines = [f"res = {1 / job.run.detector.panels[0].pixel_size_m:.9g}", f"mask = {MASK}"]
+    lines += [f"mask_file = {job.run.mask.resolve()}", "mask_good = 0x0", "mask_bad = 0x1"]
+    plain.write_text("\n".join([*lines, *_plain_geometry(job.run)]) + "\n", encoding="utf-8")
+    job.clock.run(
+        [job.tools.probixi or "", "-i", names, "-g", plain, "-o", out, "--peaks-only", "--device", "cpu", "--quiet"]
+    )
+    (path,) = out.glob("*.cxi")
+    return Found(_hits(path, range(n)))
+
+
+def _probixi_missing(tools: Tools) -> str | None:
+    return None if tools.probixi else "not run: no probixi was given"
+
+
 FINDERS: dict[str, Finder] = {
     "network": Finder("PeakRT, network", "nothing to tune", partial(peakrt, finder="network")),
     "dense": Finder("PeakRT, dense network", "nothing to tune", partial(peakrt, finder="dense"), slow=True),
@@ -322,6 +352,9 @@ FINDERS: dict[str, Finder] = {
     "psana-tuned": Finder(
         "psana 4.3.4, v3r3", "tuned", partial(psana, tuned="v3r3"), _psana_missing, slow=True, one_core=True
     ),
+    "probixi": Finder(
+        "probixi 0.10.0, on a CPU", "nothing to tune", probixi, _probixi_missing, slow=True, one_core=True
+    ),
     "psana": Finder("psana 4.3.4, v3r3", "LUTE's", psana, _psana_missing, slow=True, one_core=True),
 }
 
@@ -338,23 +371,31 @@ def tune_all(run: Run, tools: Tools, scratch: Path, say: Callable[[str], None]) 
     frames = run.tuning()
     events = list(open_source([str(frames)], run.detector).events())
     truth = truth_sets(frames, run.detector)
-    clock = Stopwatch()
-    job = Job(run, frames, scratch, tools, {}, clock)
-    say(f"{run.name}: tuning peakfinder8 on {len(events)} frames")
-    first, reached = tune(events, truth, run.detector, gain=run.gain)
-    tuned["peakfinder8"] = {**asdict(first), "samples_per_bin": 0}
-    say(f"{run.name}: F1 {reached.f1:.3f}; tuning v3r3")
-    second, reached = tune_v3r3(events, truth, run.detector, gain=run.gain)
-    tuned["v3r3"] = asdict(second)
-    say(f"{run.name}: F1 {reached.f1:.3f}; tuning CrystFEL's peakfinder8")
-    third, reached = search(first, GRID, partial(_judge_crystfel, job=job, truth=truth, events=events), gain=run.gain)
-    tuned["crystfel"] = asdict(third)
-    say(f"{run.name}: F1 {reached.f1:.3f}")
-    write_atomically(note, json.dumps(tuned, indent=1))
-    frames.unlink()
+    job = Job(run, frames, scratch, tools, {}, Stopwatch())
+    given = {"gain": run.gain}
+    if "peakfinder8" not in tuned:
+        config, reached = tune(events, truth, run.detector, **given)
+        tuned["peakfinder8"] = {**asdict(config), "samples_per_bin": 0}
+        _note_tuned(note, tuned, f"{run.name}: peakfinder8, F1 {reached.f1:.3f}", say)
+    if "v3r3" not in tuned:
+        second, reached = tune_v3r3(events, truth, run.detector, **given)
+        tuned["v3r3"] = asdict(second)
+        _note_tuned(note, tuned, f"{run.name}: v3r3, F1 {reached.f1:.3f}", say)
+    if "crystfel" not in tuned:
+        start = Peakfinder8Config(**tuned["peakfinder8"])
+        third, reached = search(start, GRID, partial(_judge_crystfel, job=job, truth=truth), **given)
+        tuned["crystfel"] = asdict(third)
+        _note_tuned(note, tuned, f"{run.name}: CrystFEL's peakfinder8, F1 {reached.f1:.3f}", say)
+    for path in (frames, frames.with_suffix(".geom"), frames.with_suffix(".cell")):
+        path.unlink(missing_ok=True)
     return tuned
 
 
-def _judge_crystfel(config: Peakfinder8Config, *, job: Job, truth: PeakSets, events: Sequence[Event]) -> Agreement:
+def _note_tuned(note: Path, tuned: dict[str, Any], what: str, say: Callable[[str], None]) -> None:
+    write_atomically(note, json.dumps(tuned, indent=1))
+    say(f"tuned {what}")
+
+
+def _judge_crystfel(config: Peakfinder8Config, *, job: Job, truth: PeakSets) -> Agreement:
     hits = crystfel_search(job, ("--peaks=peakfinder8", *_crystfel_options(asdict(config))), least=0)
     return compare(truth, {hit.event: hit.peaks for hit in hits}, min_snr=4.0)

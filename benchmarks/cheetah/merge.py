@@ -112,16 +112,17 @@ def _merge(run: Run, finder: str, frames: int, indexed: int, stream: Path, truth
         ("rsplit", "Rsplit", halves), ("cc_half", "CC", halves), ("cc_star", "CCstar", halves),
         ("r_truth", "R1I", (hkl, truth)), ("cc_truth", "CC", (hkl, truth)),
     ):  # fmt: skip
-        overall[name], shells[name], shells["d_A"] = compare_hkl(pair, fom, run.cell, stream.with_suffix(".shells"))
+        figure = compare_hkl(pair, fom, run.cell, stream.with_suffix(".shells"))
+        overall[name], shells[name], shells["d_A"] = figure.overall, figure.by_shell, figure.d_A
     fast = stream.with_suffix(".process.hkl")
     clock.run(["process_hkl", "-i", stream, "-o", fast, "-y", POINT_GROUP, "--scale"])
     second = {
-        name: compare_hkl((fast, truth), fom, run.cell, stream.with_suffix(".shells"))[0]
+        name: compare_hkl((fast, truth), fom, run.cell, stream.with_suffix(".shells")).overall
         for name, fom in (("r_truth", "R1I"), ("cc_truth", "CC"))
     }
     measured = [int(line.split()[6]) for line in _rows(hkl)]
     return Merged(
-        finder, frames, indexed, len(measured), len(_rows(truth)), float(np.mean(measured)), **overall,
+        finder, frames, indexed, figure.pairs, len(_rows(truth)), float(np.mean(measured)), **overall,
         by_shell=shells, process_hkl=second,
     )  # fmt: skip
 
@@ -132,14 +133,25 @@ def _rows(hkl: Path) -> list[str]:
     return lines[first : lines.index("End of reflections")]
 
 
-def compare_hkl(pair: Sequence[Path], fom: str, cell: Path, shells: Path) -> tuple[float, list[float], list[float]]:
-    """A figure of merit by CrystFEL's compare_hkl: overall, by shell, and the middles of the shells in A."""
+@dataclass(frozen=True)
+class Figure:
+    """A figure of merit of two lists of reflections, in percent where it is an R, by shells with these middles."""
+
+    overall: float
+    pairs: int
+    by_shell: list[float]
+    d_A: list[float]
+
+
+def compare_hkl(lists: Sequence[Path], fom: str, cell: Path, shells: Path) -> Figure:
+    """A figure of merit by CrystFEL's compare_hkl."""
     said = Stopwatch().run(
-        ["compare_hkl", *pair, "-y", POINT_GROUP, "-p", cell, f"--fom={fom}", f"--nshells={SHELLS}"]
+        ["compare_hkl", *lists, "-y", POINT_GROUP, "-p", cell, f"--fom={fom}", f"--nshells={SHELLS}"]
         + [f"--shell-file={shells}"]
     )
     overall = re.search(r"Overall [^=]*= *([-+.\deE]+|-?nan)", said)
-    if overall is None:
+    pairs = re.search(r"(\d+) reflection pairs? accepted", said)
+    if overall is None or pairs is None:
         raise RuntimeError(f"compare_hkl gave no overall {fom}: {said.strip().splitlines()[-1]}")
     table = [line.split() for line in shells.read_text(encoding="utf-8").splitlines()[1:]]
-    return float(overall[1]), [float(row[1]) for row in table], [float(row[3]) for row in table]
+    return Figure(float(overall[1]), int(pairs[1]), [float(row[1]) for row in table], [float(row[3]) for row in table])
