@@ -369,6 +369,45 @@ def test_model_mode_through_the_server(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert len(psana2.peaks_adaptive(stacks[0], other, mode="model")) < len(served[0])
 
 
+def test_served_peaks_are_the_same_with_a_geometry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "private").mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "private"))
+    write_geom(load_detector("jungfrau1m"), tmp_path / "d.geom")
+    monkeypatch.setenv("PEAKRT_GEOMETRY", str(tmp_path / "d.geom"))
+    monkeypatch.setenv("PEAKRT_GAIN", "9.5")
+    stacks, _, mask, _ = events(1)
+    found = []
+    for word in ("no", "yes"):
+        monkeypatch.setenv("PEAKRT_SERVE", word)
+        mode.forget()
+        whole = rows(psana2.peaks_adaptive(stacks[0], mask, mode="model"))
+        segment = psana2.peak_finder_algos(seg=1, mode="model").peak_finder_v3r3_d2(stacks[0][1], mask[1])
+        assert {int(peak.seg) for peak in segment} == {1}
+        found.append((whole, rows(segment)))
+    for a, b in zip(*found, strict=True):
+        assert len(a) > 5
+        np.testing.assert_array_equal(a, b)
+
+
+PSANA_GEOMETRY = """
+CAMERA 0 MTRX:V2:60:80:75:75 0 0 4500 0 0 0 0 0 0 0
+CAMERA 0 MTRX:V2:60:80:75:75 1 0 -4500 0 0 0 0 0 0 0
+IP 0 CAMERA 0 0 0 -100000 0 0 0 0 0 0
+"""
+
+
+def test_a_psana_geometry_serves_as_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "0-end.data").write_text(PSANA_GEOMETRY)
+    monkeypatch.setenv("PEAKRT_GEOMETRY", str(tmp_path / "0-end.data"))
+    frames, mask = stack(2)
+    algorithm = psana1.PyAlgos(mask=mask[:2], mode="model")
+    assert set(algorithm.peak_finder_v3r3(frames[:2])[:, 0]) == {0, 1}
+    (seat,) = mode._seats.values()
+    assert seat._geometry is not None
+    centre = seat._geometry.radius[0, :, 40].argmin()
+    assert 59 <= centre <= 60  # between the segments
+
+
 # What a job says by its environment
 
 

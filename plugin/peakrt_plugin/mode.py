@@ -25,7 +25,7 @@ from peakrt.classical import as_frame, as_mask
 from peakrt.environment import setting, warn_of_unknown
 from peakrt.peaks import PeakArray
 from peakrt.remote import RemoteFinder
-from peakrt_geometry import Detector, read_geom
+from peakrt_geometry import Detector, read_geom, read_psana_geometry
 
 from .learned import Learned, read_learned
 from .segments import of_segments
@@ -116,7 +116,7 @@ class _Seat:
         if unplaced:
             log.warning(
                 "nothing says where the beam meets these frames of shape %s: fewer peaks are found than could be. "
-                "Set PEAKRT_GEOMETRY to the detector's CrystFEL .geom",
+                "Set PEAKRT_GEOMETRY to the detector's CrystFEL .geom or psana .data",
                 frame.shape,
             )
         self._served = bool(setting("PEAKRT_SERVE"))
@@ -188,7 +188,7 @@ def _geometry_of(path: Path | None, shape: tuple[int, ...], place: object) -> De
     """Geometry that PEAKRT_GEOMETRY names, of frames of a shape; for one of its segments, which place numbers, its part."""
     if path is None:
         return None
-    geometry = read_geom(path)
+    geometry = read_psana_geometry(path) if path.suffix == ".data" else read_geom(path)
     pixels, whole = int(np.prod(shape)), int(np.prod(geometry.shape))
     if whole == pixels:
         return geometry

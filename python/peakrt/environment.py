@@ -54,7 +54,9 @@ VARIABLES = {
     "PEAKRT_MODE": Variable(
         _word("compat", "model"), "compat", "compat: the algorithm of the replaced function; model: the network"
     ),
-    "PEAKRT_GEOMETRY": Variable(Path, None, "CrystFEL .geom of the frames, for the network"),
+    "PEAKRT_GEOMETRY": Variable(
+        Path, None, "geometry of the frames, for the network: CrystFEL's .geom or psana's .data"
+    ),
     "PEAKRT_GAIN": Variable(
         _gain, None, "data units a photon, for the network: the photon energy where data are in keV"
     ),
