@@ -27,14 +27,14 @@ CASES = (
 )
 
 
-def make(case: tuple[Any, ...], number: int, *, gains: bool = True) -> Any:
+def make(case: tuple[Any, ...], number: int, *, gains: bool = True, part: str = "raw") -> Any:
     module, name, kind, segments, geometry, _ = case
     config = types.SimpleNamespace(configs=[], sorted_segment_ids=segments, uniqueid=f"{kind}_1", dettype=kind)
     constants: dict[str, Any] = {"geometry": ((DATA / f"geometry-def-{geometry}.data").read_text(), META)}
     if gains:
         constants["pixel_gain"] = (np.ones((3, 1, 1, 1), np.float32), META)
     cls = getattr(importlib.import_module(f"psana.detector.{module}"), name)
-    return cls(f"{kind}{number}", "raw", config, constants)
+    return cls(f"{kind}{number}", part, config, constants)
 
 
 def close(a: np.ndarray, b: np.ndarray) -> bool:
@@ -73,7 +73,9 @@ def main() -> None:
     DetectorImpl._registry.clear()
     frame = np.zeros((8, 512, 1024), np.float32)
     make(CASES[0], 0)
+    make(CASES[0], 0, part="fex")
     before = ours.detector_of(frame, 0)
+    make(CASES[0], 0, gains=False, part="fex")
     make(CASES[0], 0, gains=False)
     after = ours.detector_of(frame, 0)
     assert before is not None

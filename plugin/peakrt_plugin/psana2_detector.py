@@ -62,7 +62,8 @@ def detector_of(frame: npt.NDArray[Any], place: object) -> HostDetector | None:
     frame : (seg, row, col); place : number of the segment where it is of one segment. The same object is given for as long
     as the run's calibration constants are the same.
     """
-    matches = [raw for raw in _area_detectors() if _segments_in(raw, frame.shape, place) is not None]
+    fitting = [raw for raw in _area_detectors() if _segments_in(raw, frame.shape, place) is not None]
+    matches = list({raw._det_name: raw for raw in fitting}.values())  # raw and fex of a detector are one
     key = (frame.shape, place, frame.dtype.kind == "f")
     if len(matches) != 1:
         if matches and key not in _known:
