@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READERS := $(VENV)-readers
 SOURCES := $(shell find csrc python plugin geometry -name '*.[ch]pp' -o -name '*.cu' -o -name '*.pyx' -o -name '*.geom' -o -name '*.onnx' -o -name '*.py')
 
-.PHONY: demo demo-psana test lint bench bench-gpu sanitize clean
+.PHONY: demo demo-psana test lint fuzz bench bench-gpu sanitize clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -65,6 +65,11 @@ lint: $(VENV)/test
 
 test: lint
 	$(BIN)/python -m pytest
+
+# Damaged files and messages; make fuzz INPUTS=100000 TARGETS="hdf5 wire" for the long run
+INPUTS ?= 10000
+fuzz: $(VENV)/test
+	$(BIN)/python -m tests.fuzz --inputs $(INPUTS) $(TARGETS)
 
 bench: $(VENV)/built
 	$(BIN)/pip install -q $(WHEEL)'[bench]'

@@ -24,7 +24,7 @@ from .hdf5_items import (
     read,
     shape_of,
 )
-from .reader import MAX_PEAKS, CxiPeaks
+from .reader import CxiPeaks
 from .sources import open_source
 
 _MOST_LINES = 20
@@ -116,7 +116,7 @@ def _peak_lines(path: str) -> Iterator[str]:
         least = _least_peaks(get_dataset(file, N_PEAKS)) if ours else None
         table = CxiPeaks(path)
         # How many rows have so many peaks: a table of any length in little memory
-        rows = sum((np.bincount(counts, minlength=MAX_PEAKS + 1) for counts in table.counts()), np.zeros(1, int))
+        rows = sum((np.bincount(counts, minlength=table.width + 1) for counts in table.counts()), np.zeros(1, int))
         peaks = np.flatnonzero(rows)
         yield f"{path}: peak table of {len(table)} events, {int((rows * np.arange(len(rows))).sum())} peaks"
         if len(table):

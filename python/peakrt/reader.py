@@ -42,6 +42,7 @@ class SlabPeaks:
 class CxiPeaks(Sequence[SlabPeaks]):
     """The peak tables of a CXI file, one a row, read as they are asked for.
 
+    width : columns of the table, the most peaks of a row
     Raises OSError if the file cannot be opened or read, ValueError if it has no peak table.
     """
 
@@ -55,8 +56,8 @@ class CxiPeaks(Sequence[SlabPeaks]):
             self._names = (_Y, _X, _I, *((_SNR,) if holds(file, _SNR) else ()))
             shapes += [_check_rows(get_dataset(file, name), 2) for name in self._names]
         self._n_rows = min(shape[0] for shape in shapes)
-        self._width = min(shape[1] for shape in shapes[1:])
-        self._block_rows = max(1, min(_BLOCK_ROWS, _BLOCK_NUMBERS // max(1, self._width)))
+        self.width = min(shape[1] for shape in shapes[1:])
+        self._block_rows = max(1, min(_BLOCK_ROWS, _BLOCK_NUMBERS // max(1, self.width)))
         self._block: tuple[int, list[SlabPeaks]] | None = None
 
     def __len__(self) -> int:
@@ -86,7 +87,7 @@ class CxiPeaks(Sequence[SlabPeaks]):
         counts = read(get_dataset(file, N_PEAKS), slice(first, end))
         if not (np.isfinite(counts).all() and (counts >= 0).all()):
             raise ValueError(f"{N_PEAKS} in {self._path} holds {counts.min()}: numbers of peaks are expected")
-        return np.minimum(counts, self._width).astype(np.int64)
+        return np.minimum(counts, self.width).astype(np.int64)
 
     def _read_rows(self, first: int) -> list[SlabPeaks]:
         with open_hdf5(self._path) as file:
