@@ -25,11 +25,12 @@ from peakrt_geometry.crystfel import format_geom
 from .columns import UNUSABLE
 from .config import FINDERS, Config, HitConfig, OutputConfig
 from .extras import need
+from .filters import plugin_folder
 from .finder import ENGINES, PeakFinder
 from .info import describe_input
 from .model import load_model
 from .mpi import Job, find_in_job, in_job, rank_of_job, summarise
-from .outputs import check_outputs, fingerprints
+from .outputs import check_outputs, companion_paths, fingerprints
 from .pipeline import Summary, find_run
 from .progress import Progress
 from .sources import Source, open_source, source_files
@@ -367,6 +368,9 @@ def _find_in_job(parsed: argparse.Namespace) -> int:
     if results is not None:
         print(summarise(results), end="")
         print(f"wrote {parsed.output}, the master of the rank files beside it")
+        images = take_config(OutputConfig, parsed).images
+        if images != "none":
+            print(f"to index:\n\n  {index_command(Path(parsed.output), images)}")
     return 0
 
 
@@ -437,21 +441,25 @@ def report_lines(summary: Summary, writer: CxiWriter, peaks_per_hit: float) -> l
     if missing:
         what = " and ".join(name.replace("_", " ") for name in missing)
         lines.append(f"  (the geometry lacks {what}: add to {writer.geom_path} first)")
-    return [*lines, "", f"  {index_command(writer)}", "", "where the cell is known, -p CELL instead of --no-check-cell"]
+    return [
+        *lines,
+        "",
+        f"  {index_command(writer.path, writer.output.images)}",
+        "",
+        "where the cell is known, -p CELL instead of --no-check-cell",
+    ]
 
 
-def index_command(writer: CxiWriter) -> str:
-    """Command that indexes what a writer wrote, as any CrystFEL takes it.
+def index_command(cxi: Path, images: str) -> str:
+    """Command that indexes a CXI of ours by the .lst and .geom beside it, as any CrystFEL takes it.
 
     Asdf is part of CrystFEL wherever FFTW is; other indexers may be missing, and indexamajig stops where one that is
-    named is. Without --no-check-cell it warns that it knows no cell.
+    named is. Without --no-check-cell it warns that it knows no cell. For lz4 images HDF5 is told where the filter is.
     """
-    names = [
-        shlex.quote(str(path)) for path in (writer.list_path, writer.geom_path, writer.path.with_suffix(".stream"))
-    ]
-    return (
-        f"indexamajig -i {names[0]} -g {names[1]} --peaks=cxi --indexing=asdf --no-check-cell -j $(nproc) -o {names[2]}"
-    )
+    lst, geom, stream = (shlex.quote(str(path)) for path in (*companion_paths(cxi), cxi.with_suffix(".stream")))
+    plugins = f"HDF5_PLUGIN_PATH={shlex.quote(plugin_folder())} " if images == "lz4" else ""
+    command = f"indexamajig -i {lst} -g {geom} --peaks=cxi --indexing=asdf --no-check-cell -j $(nproc) -o {stream}"
+    return plugins + command
 
 
 def as_record(summary: Summary, writer: CxiWriter, finder: PeakFinder, peaks_per_hit: float) -> dict[str, Any]:

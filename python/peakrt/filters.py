@@ -32,3 +32,15 @@ def check_bitshuffle() -> None:
     """Raise ImportError, with the remedy, where bitshuffle cannot be written."""
     if not h5py.h5z.filter_avail(BITSHUFFLE):
         raise ImportError(f"writing lz4 images needs hdf5plugin: {to_install('formats')}, or choose gzip")
+
+
+def plugin_folder() -> str:
+    """Where the filters lie as plug-ins that any program's HDF5 loads, once HDF5_PLUGIN_PATH names the folder.
+
+    Raises ImportError, with the remedy, where hdf5plugin is not installed.
+    """
+    try:
+        import hdf5plugin
+    except ImportError:
+        raise ImportError(f"HDF5's filters need hdf5plugin: {to_install('formats')}") from None
+    return str(hdf5plugin.PLUGIN_PATH)
