@@ -119,7 +119,7 @@ def _read(path: Path) -> tuple[dict[str, Any], bytes]:
             head = json.loads(file.readline(_MAX_HEAD))
         except RecursionError:
             raise ValueError("it is damaged") from None
-        engine = file.read(_MAX_BYTES)
+        engine = file.read(status.st_size)
     if (
         not isinstance(head, dict)
         or not isinstance(head.get("built_for"), dict)
