@@ -369,6 +369,8 @@ class Hdf5File:
                 self._numbers.clear()
             dataset = get_dataset(self.file, path) if holds(self.file, path) else None
             few = dataset is not None and math.prod(shape_of(dataset)) <= _FEW
+            if dataset is not None and not few:  # a number of a chunk of a gigabyte takes seconds
+                check_stored(dataset)
             self._numbers[path] = read(dataset) if few else dataset
         return self._numbers[path]
 
