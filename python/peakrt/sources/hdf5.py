@@ -37,8 +37,8 @@ from ..hdf5_items import (
 
 log = logging.getLogger("peakrt")
 register_filters()
-#: Numbers an event (photon energy, time stamps) are read at once where they are no more than these.
-_FEW = 1 << 20
+#: Numbers an event (photon energy, time stamps) are read at once where they, and their chunks, are no more than these.
+_FEW, _FEW_CHUNKS = 1 << 20, 4096
 
 
 @dataclass(frozen=True)
@@ -368,8 +368,10 @@ class Hdf5File:
             if len(self._numbers) > 64:  # a "%" in the path makes one for every part
                 self._numbers.clear()
             dataset = get_dataset(self.file, path) if holds(self.file, path) else None
-            few = dataset is not None and math.prod(shape_of(dataset)) <= _FEW
-            if dataset is not None and not few:  # a number of a chunk of a gigabyte takes seconds
+            n = 0 if dataset is None else math.prod(shape_of(dataset))
+            # A million chunks of one number take seconds.
+            few = dataset is not None and n <= min(_FEW, _FEW_CHUNKS * math.prod(dataset.chunks or (_FEW,)))
+            if dataset is not None and not few:  # so does a number of a chunk of a gigabyte
                 check_stored(dataset)
             self._numbers[path] = read(dataset) if few else dataset
         return self._numbers[path]
