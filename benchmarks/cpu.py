@@ -108,9 +108,9 @@ def bench_detector(name: str, rate: float) -> None:
 
 def bench_network(simulator: Simulator, om_fast: float, limit: float) -> None:
     """The default finder whole, on a frame with about a hundred peaks and on a blank one, and its stages."""
-    from peakrt.engine_onnx import OnnxEngine
-    from peakrt.model import load_model
-    from peakrt.propose import Proposer
+    from peakrt.finders.proposer import Proposer
+    from peakrt.models.engine_onnx import OnnxEngine
+    from peakrt.models.model_file import load_model
 
     detector, model = simulator.detector, load_model("default")
     engine = OnnxEngine(model)
@@ -158,7 +158,7 @@ def bench_v3r3(frame: np.ndarray, good: np.ndarray, asic: tuple[int, int], limit
 def bench_labelling(frame: np.ndarray, limit: float) -> None:
     from scipy import ndimage
 
-    from peakrt.components import label, measure
+    from peakrt.finders.components import label, measure
 
     level = np.percentile(frame, 99.99)
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from peakrt import PeakFinder, Peakfinder8Config
-from peakrt.reader import SlabPeaks
+from peakrt.cxi.reader import SlabPeaks
 from peakrt.sources import open_source
 from peakrt_geometry import Detector
 from peakrt_lab.compare import match, slab_peaks

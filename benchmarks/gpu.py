@@ -20,16 +20,16 @@ import numpy as np
 
 from peakrt import Peakfinder8
 from peakrt.config import DenseConfig, NetworkConfig
-from peakrt.dense import DenseFinder
-from peakrt.engine_onnx import OnnxEngine
-from peakrt.gpu import GpuFinder, Launch, load_cupy, pinned
-from peakrt.gpu_dense import CudaDenseFinder
-from peakrt.gpu_network import CudaNetworkFinder
-from peakrt.gpu_peakfinder8 import CudaPeakfinder8
-from peakrt.learned import Learned
-from peakrt.model import load_model
-from peakrt.network import NetworkFinder
-from peakrt.propose import FEATURES
+from peakrt.finders.candidate import NetworkFinder
+from peakrt.finders.learned import Learned
+from peakrt.finders.proposer import FEATURES
+from peakrt.finders.segmentation import DenseFinder
+from peakrt.gpu.batches import GpuFinder, Launch, load_cupy, pinned
+from peakrt.gpu.candidate import CudaNetworkFinder
+from peakrt.gpu.peakfinder8 import CudaPeakfinder8
+from peakrt.gpu.segmentation import CudaDenseFinder
+from peakrt.models.engine_onnx import OnnxEngine
+from peakrt.models.model_file import load_model
 from peakrt_geometry import load_detector
 from peakrt_lab.simulate import RESPONSES, Scene, Simulator
 
@@ -144,7 +144,7 @@ def finders(simulator: Simulator, threshold: float, kinds: list[str]) -> Iterato
 
 def tensorrt() -> Any:
     """The engine's class, or None where there is no TensorRT or it knows no such GPU."""
-    from peakrt.engine_tensorrt import TensorRTEngine
+    from peakrt.models.engine_tensorrt import TensorRTEngine
 
     try:
         TensorRTEngine(load_model("default"), (1024, len(FEATURES)))

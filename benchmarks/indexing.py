@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from peakrt.config import HitConfig, NetworkConfig, OutputConfig, Peakfinder8Config
+from peakrt.cxi.writer import CxiWriter
 from peakrt.finder import PeakFinder
 from peakrt.sources import open_source
-from peakrt.writer import CxiWriter
 from peakrt_geometry import Detector, load_detector, read_geom
 from peakrt_lab.compare import truth_sets
 from peakrt_lab.evaluate import INDEXERS, IndexingResult, read_result

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import settings
 
 from peakrt import _native
-from peakrt.gpu import check_gpu
+from peakrt.gpu.batches import check_gpu
 from peakrt_geometry import Detector
 from peakrt_geometry.crystfel import parse_geom
 from peakrt_lab.simulate import Response, Scene, Simulator
@@ -115,7 +115,7 @@ def crowded_frame(
 def host_gpu(monkeypatch: pytest.MonkeyPatch) -> HostGpu:
     """The finders' view of a machine with a GPU, whose memory and kernels are the host's."""
     stand_in = HostGpu()
-    for name in ("gpu", "gpu_peakfinder8", "gpu_network", "gpu_dense"):
+    for name in ("gpu.batches", "gpu.peakfinder8", "gpu.candidate", "gpu.segmentation"):
         monkeypatch.setattr(f"peakrt.{name}.check_gpu", lambda: stand_in)
     return stand_in
 

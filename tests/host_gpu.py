@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from peakrt import _native, gpu
+from peakrt import _native
+from peakrt.gpu import batches as gpu
 
 FAMILIES = {
     "peakfinder8": _native.peakfinder8_twin,

@@ -12,10 +12,10 @@ torch = pytest.importorskip("torch", reason="needs torch: pip install '.[train]'
 pytest.importorskip("onnx", reason="needs onnx")
 
 from peakrt import NetworkConfig, PeakFinder  # noqa: E402
-from peakrt.engine_onnx import OnnxEngine  # noqa: E402
+from peakrt.cxi.reader import SlabPeaks  # noqa: E402
 from peakrt.event import Event  # noqa: E402
-from peakrt.model import load_model  # noqa: E402
-from peakrt.reader import SlabPeaks  # noqa: E402
+from peakrt.models.engine_onnx import OnnxEngine  # noqa: E402
+from peakrt.models.model_file import load_model  # noqa: E402
 from peakrt_geometry import load_detector  # noqa: E402
 from peakrt_lab.adapt import AdaptConfig, adapt, label_patterns, open_judge  # noqa: E402
 from peakrt_lab.compare import slab_peaks  # noqa: E402

@@ -174,10 +174,10 @@ def test_true_intensities_are_equal_over_symmetry_mates(run: Run, tmp_path: Path
 def test_the_job_with_psana_finds_what_v3r3_finds(run_file: Path, small_detector: Any, tmp_path: Path) -> None:
     import h5py
 
-    from peakrt.classical import v3r3
-    from peakrt.columns import DATA
+    from peakrt.cxi.columns import DATA
+    from peakrt.cxi.reader import read_cxi_peaks
+    from peakrt.finders.psana_algos import v3r3
     from peakrt.peaks import slab_ss
-    from peakrt.reader import read_cxi_peaks
 
     peers.psana_finder()
     planes = (2, 128, 256)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from peakrt import PEAK, _native
-from peakrt.components import label, measure
+from peakrt.finders.components import label, measure
 from peakrt.peaks import PeakTable
 
 

@@ -19,8 +19,8 @@ import h5py
 import numpy as np
 import pytest
 
-from peakrt.columns import CAMERA_LENGTH, DATA, MASK, N_PEAKS, PHOTON_ENERGY, RESULT
-from peakrt.reader import SlabPeaks, read_cxi_peaks
+from peakrt.cxi.columns import CAMERA_LENGTH, DATA, MASK, N_PEAKS, PHOTON_ENERGY, RESULT
+from peakrt.cxi.reader import SlabPeaks, read_cxi_peaks
 from peakrt_geometry import Detector, HeaderValue, load_detector, missing_for_crystfel, read_geom, write_geom
 from peakrt_lab.simulate import RESPONSES, Scene, Simulator
 from peakrt_lab.stream import read_stream

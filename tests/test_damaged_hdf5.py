@@ -11,9 +11,9 @@ import h5py
 import numpy as np
 import pytest
 
-from peakrt.columns import N_PEAKS, RESULT
+from peakrt.cxi.columns import N_PEAKS, RESULT
+from peakrt.cxi.reader import read_cxi_peaks
 from peakrt.info import describe_input
-from peakrt.reader import read_cxi_peaks
 from peakrt.sources import open_source
 from peakrt_geometry.crystfel import parse_geom
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from peakrt import NetworkConfig, PeakFinder
-from peakrt import engine_cache as cache
-from peakrt.engine_onnx import OnnxEngine
-from peakrt.model import Model, load_model, read_metadata
-from peakrt.propose import Proposer
+from peakrt.finders.proposer import Proposer
+from peakrt.models import engine_cache as cache
+from peakrt.models.engine_onnx import OnnxEngine
+from peakrt.models.model_file import Model, load_model, read_metadata
 from peakrt_geometry import Detector
 from peakrt_lab.stream import read_chunks
 

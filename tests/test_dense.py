@@ -15,13 +15,13 @@ import pytest
 
 from peakrt import PEAK, PeakFinder
 from peakrt.cli import main
-from peakrt.components import label, label_asics
 from peakrt.config import DenseConfig
-from peakrt.dense import PEAK_CLASS
-from peakrt.engine_onnx import OnnxEngine
-from peakrt.model import load_model
-from peakrt.propose import DENSE_CHANNELS, Proposer
-from peakrt.reader import SlabPeaks
+from peakrt.cxi.reader import SlabPeaks
+from peakrt.finders.components import label, label_asics
+from peakrt.finders.proposer import DENSE_CHANNELS, Proposer
+from peakrt.finders.segmentation import PEAK_CLASS
+from peakrt.models.engine_onnx import OnnxEngine
+from peakrt.models.model_file import load_model
 from peakrt_geometry import load_detector
 from peakrt_lab.calibration import calibration_error
 from peakrt_lab.cli import main as lab_main

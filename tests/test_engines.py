@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from peakrt import PeakFinder, engine_cache
+from peakrt import PeakFinder
 from peakrt.cli import main
 from peakrt.config import Peakfinder8Config, V3r3Config
-from peakrt.engine_tensorrt import build_engine, load_tensorrt
-from peakrt.gpu_dense import engine_shape
-from peakrt.model import Model, load_model, shipped_models
+from peakrt.gpu.segmentation import engine_shape
+from peakrt.models import engine_cache
+from peakrt.models.engine_tensorrt import build_engine, load_tensorrt
+from peakrt.models.model_file import Model, load_model, shipped_models
 
 KEY = {"gpu": "A", "driver": 1, "shape": [4, 53]}
 
@@ -174,7 +175,7 @@ def test_finders_without_a_network_say_so(small_detector: Any) -> None:
 
 
 def test_errors_of_the_gpu_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    from peakrt import gpu
+    from peakrt.gpu import batches as gpu
 
     def fails(text: str) -> Any:
         def count() -> int:
@@ -194,7 +195,7 @@ def test_errors_of_the_gpu_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_import_needs_nothing_of_the_gpu() -> None:
     code = (
-        "import peakrt.gpu_network, peakrt.gpu_dense, peakrt.engine_tensorrt, sys; "
+        "import peakrt.gpu.candidate, peakrt.gpu.segmentation, peakrt.models.engine_tensorrt, sys; "
         "assert not {'cupy', 'tensorrt', 'tensorrt_rtx'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ})

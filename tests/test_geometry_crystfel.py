@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from peakrt.cxi.writer import cxi_geometry
 from peakrt.sources.images import image_detector
 from peakrt.sources.nexus import nexus_detector
-from peakrt.writer import cxi_geometry
 from peakrt_geometry import (
     Detector,
     HeaderValue,

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from peakrt import Peakfinder8, Peakfinder8Config, _native, gpu
-from peakrt.gpu_peakfinder8 import DEVICE_BATCH, CudaPeakfinder8
+from peakrt import Peakfinder8, Peakfinder8Config, _native
+from peakrt.gpu import batches as gpu
+from peakrt.gpu.peakfinder8 import DEVICE_BATCH, CudaPeakfinder8
 
 from .conftest import crowded_frame
 from .host_gpu import HostGpu

@@ -11,16 +11,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from peakrt import PEAK, PeakFinder, _native
-from peakrt.classical import whole_panels
+from peakrt.arrays import whole_panels
 from peakrt.config import DenseConfig, FinderConfig, NetworkConfig, Peakfinder8Config
-from peakrt.dense import DenseFinder
-from peakrt.engine_onnx import OnnxEngine
-from peakrt.gpu_dense import CONV_LAYER, CudaDenseFinder
-from peakrt.gpu_network import NETWORK_BATCH, CudaNetworkFinder, judge_arrays
-from peakrt.learned import Learned
-from peakrt.model import Model, load_model
-from peakrt.network import NetworkFinder
-from peakrt.propose import CANDIDATE, FEATURES
+from peakrt.finders.candidate import NetworkFinder
+from peakrt.finders.learned import Learned
+from peakrt.finders.proposer import CANDIDATE, FEATURES
+from peakrt.finders.segmentation import DenseFinder
+from peakrt.gpu.candidate import NETWORK_BATCH, CudaNetworkFinder, judge_arrays
+from peakrt.gpu.segmentation import CONV_LAYER, CudaDenseFinder
+from peakrt.models.engine_onnx import OnnxEngine
+from peakrt.models.model_file import Model, load_model
 
 from .host_gpu import HostGpu
 from .test_network import GAIN, crowded_frame, frames
@@ -208,7 +208,7 @@ def test_gain_and_bad_pixels_are_learned_as_on_the_cpu(device: Any) -> None:
 
 
 def test_counts_of_bad_pixels_age(device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("peakrt.gpu_network.AGE", 8)
+    monkeypatch.setattr("peakrt.gpu.candidate.AGE", 8)
     frame = scene(np.random.default_rng(1), (1, 64, 64), 0)
     frame[0, 20, 20] += 100 * GAIN
     finder, _ = pair(np.ones((1, 64, 64), bool), None, config=NetworkConfig(), batch=1)

@@ -22,14 +22,14 @@ import hdf5plugin
 import numpy as np
 import pytest
 
-from peakrt.bad_pixels import COUNTED_PIXEL
-from peakrt.columns import FILE_FORMAT, PROGRESS
 from peakrt.config import HitConfig, OutputConfig
+from peakrt.cxi.columns import FILE_FORMAT, PROGRESS
+from peakrt.cxi.master import write_master
+from peakrt.cxi.writer import CxiWriter
 from peakrt.event import Event
-from peakrt.learned import LearnedState
-from peakrt.master import write_master
+from peakrt.finders.bad_pixels import COUNTED_PIXEL
+from peakrt.finders.learned import LearnedState
 from peakrt.peaks import PEAK
-from peakrt.writer import CxiWriter
 from peakrt_geometry import Detector
 
 ROOT = Path(__file__).resolve().parents[1]

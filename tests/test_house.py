@@ -103,7 +103,7 @@ def test_nothing_unpickles() -> None:
 
 
 def test_the_documentation_lists_every_column() -> None:
-    from peakrt.columns import EVENT_COLUMNS, N_PEAKS, PEAK_COLUMNS, PROGRESS
+    from peakrt.cxi.columns import EVENT_COLUMNS, N_PEAKS, PEAK_COLUMNS, PROGRESS
 
     text = (ROOT / "docs/cxi.md").read_text()
     for column in (*PEAK_COLUMNS, *EVENT_COLUMNS):

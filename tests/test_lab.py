@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
 from peakrt import _native
+from peakrt.cxi.reader import SlabPeaks
 from peakrt.finder import PeakFinder
-from peakrt.reader import SlabPeaks
 from peakrt.sources import open_source
 from peakrt_geometry import load_detector, read_geom
 from peakrt_lab.compare import compare, cxi_sets, match, slab_peaks, stream_sets, truth_sets
@@ -553,7 +553,7 @@ def test_report_judges_every_finder(run_file: Path, tmp_path: Path) -> None:
 def test_train_goes_on_in_its_folder_and_makes_a_model(run_file: Path, tmp_path: Path) -> None:
     for module in ("torch", "lightgbm", "onnx"):
         pytest.importorskip(module, reason="needs pip install '.[train]'")
-    from peakrt.model import load_model
+    from peakrt.models.model_file import load_model
 
     command = ("train", "-o", tmp_path / "small.onnx", "--work", tmp_path / "work", "-n", 60, "--steps", 1100, "-j", 1)
     text = lab(*command).stdout

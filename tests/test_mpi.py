@@ -15,16 +15,16 @@ import numpy as np
 import pytest
 
 from peakrt import PEAK
-from peakrt.bad_pixels import COUNTED_PIXEL
 from peakrt.config import HitConfig, OutputConfig
+from peakrt.cxi.master import write_master
+from peakrt.cxi.reader import read_cxi_peaks
+from peakrt.cxi.writer import CxiWriter
 from peakrt.event import Event
-from peakrt.learned import LearnedState
-from peakrt.master import write_master
+from peakrt.finders.bad_pixels import COUNTED_PIXEL
+from peakrt.finders.learned import LearnedState
 from peakrt.mpi import RankResult, _Block, _place, in_job, rank_path, summarise
 from peakrt.pipeline import Summary
-from peakrt.reader import read_cxi_peaks
 from peakrt.sources import open_source
-from peakrt.writer import CxiWriter
 from peakrt_geometry import read_geom
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples/psana2"

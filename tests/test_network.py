@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peakrt import PeakFinder
-from peakrt.bad_pixels import BadPixels
 from peakrt.config import NetworkConfig, V3r3Config
-from peakrt.gain import GainCurve, estimate_gain
-from peakrt.model import load_model, read_metadata, shipped_models
-from peakrt.propose import CANDIDATE, FEATURES, Proposer
+from peakrt.finders.bad_pixels import BadPixels
+from peakrt.finders.gain import GainCurve, estimate_gain
+from peakrt.finders.proposer import CANDIDATE, FEATURES, Proposer
+from peakrt.models.model_file import load_model, read_metadata, shipped_models
 from peakrt_geometry import load_detector
 from peakrt_lab.simulate import RESPONSES, Response, Scene, Simulator
 
@@ -347,8 +347,8 @@ def test_planted_gain_is_found_or_unknown(gain: float, read: float, common: floa
 
 def test_frames_together_tell_a_gain_that_one_does_not() -> None:
     """A finder asks its first frames one by one, and takes the gain as known once all of them tell it."""
-    from peakrt.learned import Learned
-    from peakrt.network import GainKeeper
+    from peakrt.finders.candidate import GainKeeper
+    from peakrt.finders.learned import Learned
 
     mask, lore, gain = np.ones((1, 1024, 1024), bool), Learned(None), 20.0
     keeper, proposer = GainKeeper(mask, PLANTED_ASICS, lore), Proposer(mask, asics=PLANTED_ASICS)
@@ -432,7 +432,7 @@ def test_default_finder_beats_peakfinder8_with_defaults(with_geometry: bool) -> 
 
 
 def truth_of(event, n_ss: int):
-    from peakrt.reader import SlabPeaks
+    from peakrt.cxi.reader import SlabPeaks
 
     p = event.peaks
     return SlabPeaks(p["ss"] + p["panel"] * n_ss, p["fs"], p["photons"], p["snr"])
@@ -467,9 +467,9 @@ def test_bad_pixels_survive_threads() -> None:
 def test_files_record_gain_and_bad_pixels(tmp_path: Path, small_detector) -> None:
     import h5py
 
+    from peakrt.cxi.writer import CxiWriter
     from peakrt.event import Event
     from peakrt.pipeline import find_run
-    from peakrt.writer import CxiWriter
 
     class Source:
         detector = small_detector

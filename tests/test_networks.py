@@ -206,8 +206,8 @@ def test_training_resumes_where_it_stopped(scenes) -> None:
 
 def test_trained_judge_is_exported_calibrated_and_used(scenes, tmp_path: Path) -> None:
     pytest.importorskip("onnx", reason="needs onnx")
-    from peakrt.engine_onnx import OnnxEngine
-    from peakrt.model import load_model
+    from peakrt.models.engine_onnx import OnnxEngine
+    from peakrt.models.model_file import load_model
     from peakrt_lab.calibration import calibration_error
     from peakrt_lab.export import write_model
     from peakrt_lab.judge import JudgeConfig, calibrate, predict, prepare, train

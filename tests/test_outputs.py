@@ -14,12 +14,12 @@ import h5py
 import numpy as np
 import pytest
 
-from peakrt.columns import DATA
 from peakrt.config import OutputConfig
+from peakrt.cxi.columns import DATA
+from peakrt.cxi.outputs import OutputLock, check_outputs
+from peakrt.cxi.writer import CxiWriter
 from peakrt.event import Event
-from peakrt.outputs import OutputLock, check_outputs
 from peakrt.peaks import PEAK
-from peakrt.writer import CxiWriter
 from peakrt_geometry import Detector
 
 from .test_run import find, peakrt
@@ -107,7 +107,7 @@ def test_overwrite_replaces_what_a_run_wrote(run: Path) -> None:
 HOLD = """
 import sys, time
 from pathlib import Path
-from peakrt.outputs import OutputLock
+from peakrt.cxi.outputs import OutputLock
 lock = OutputLock(Path(sys.argv[1]))
 print("held", flush=True)
 time.sleep(60)

@@ -15,9 +15,9 @@ import h5py
 import numpy as np
 import pytest
 
-from peakrt.columns import LEARNED, PROGRESS, UNUSABLE, UNUSABLE_REASON
+from peakrt.cxi.columns import LEARNED, PROGRESS, UNUSABLE, UNUSABLE_REASON
+from peakrt.cxi.writer import growing
 from peakrt.finder import PeakFinder
-from peakrt.writer import growing
 from peakrt_geometry import Detector, write_geom
 
 from .test_run import peakrt

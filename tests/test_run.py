@@ -16,14 +16,14 @@ import h5py
 import numpy as np
 import pytest
 
-from peakrt.columns import DATA, EVENT_COLUMNS, MASK, N_PEAKS, PEAK_COLUMNS, PROGRESS
 from peakrt.config import HitConfig, OutputConfig, Peakfinder8Config
+from peakrt.cxi.columns import DATA, EVENT_COLUMNS, MASK, N_PEAKS, PEAK_COLUMNS, PROGRESS
+from peakrt.cxi.reader import read_cxi_peaks
+from peakrt.cxi.writer import CxiWriter, growing, strongest
 from peakrt.event import Event
 from peakrt.finder import PeakFinder
 from peakrt.peaks import PEAK
-from peakrt.reader import read_cxi_peaks
 from peakrt.sources import open_source
-from peakrt.writer import CxiWriter, growing, strongest
 from peakrt_geometry import load_detector, read_geom
 
 from .conftest import SMALL_GEOM

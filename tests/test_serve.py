@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from peakrt import PeakFinder, Peakfinder8Config, V3r3Config, wire
+from peakrt import PeakFinder, Peakfinder8Config, V3r3Config
 from peakrt.config import NetworkConfig
-from peakrt.remote import RemoteFinder, server_status
-from peakrt.serve import Server
+from peakrt.serve import wire
+from peakrt.serve.remote import RemoteFinder, server_status
+from peakrt.serve.server import Server
 
 from .host_gpu import HostGpu
 
@@ -105,7 +106,7 @@ import sys, numpy as np
 from pathlib import Path
 from typing import Any
 from peakrt import Peakfinder8Config
-from peakrt.remote import RemoteFinder
+from peakrt.serve.remote import RemoteFinder
 from peakrt_geometry import read_geom
 sys.path.insert(0, sys.argv[4])
 from tests.test_serve import frames
@@ -135,7 +136,7 @@ def test_death_of_a_client_leaves_the_others_alone(served: Path, small_detector)
 import sys, time, numpy as np
 from pathlib import Path
 from peakrt import V3r3Config
-from peakrt.remote import RemoteFinder
+from peakrt.serve.remote import RemoteFinder
 finder = RemoteFinder(V3r3Config(), path=Path(sys.argv[1]), slots=8)
 for k in range(8):
     finder._submit(np.zeros((1, 256, 256), np.float32) + k)
@@ -188,7 +189,7 @@ def test_death_of_the_server_loses_no_frame_and_doubles_none(place: Path, small_
 
 
 def test_a_server_that_cannot_live_is_an_error(place: Path, small_detector, monkeypatch: pytest.MonkeyPatch) -> None:
-    import peakrt.remote as module
+    import peakrt.serve.remote as module
 
     monkeypatch.setattr(module, "_START_S", 1.0)
     monkeypatch.setattr(module, "_command", lambda path: [sys.executable, "-c", "raise SystemExit(1)"])
@@ -293,7 +294,7 @@ def test_server_takes_the_frames_of_several_ranks_together_for_a_gpu(
     place: Path, host_gpu: HostGpu, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a GPU the frames that wait go as one batch, each answer to whom it belongs; a bad frame spoils no other."""
-    monkeypatch.setattr("peakrt.gpu.check_gpu", lambda: host_gpu)
+    monkeypatch.setattr("peakrt.gpu.batches.check_gpu", lambda: host_gpu)
     server = Server(place, linger_s=30, workers=2, engine="cuda")
     batches: list[int] = []
     answer = server._answer

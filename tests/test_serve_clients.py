@@ -22,12 +22,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from peakrt import PeakFinder, Peakfinder8Config, V3r3Config, wire
+from peakrt import PeakFinder, Peakfinder8Config, V3r3Config
 from peakrt.config import NetworkConfig
-from peakrt.fair_queue import FairQueue, Request, Share, Timed
-from peakrt.remote import RemoteFinder, server_status
-from peakrt.serve import Limits, Server
-from peakrt.served_finders import ServedFinder
+from peakrt.serve import wire
+from peakrt.serve.fair_queue import FairQueue, Request, Share, Timed
+from peakrt.serve.remote import RemoteFinder, server_status
+from peakrt.serve.served_finders import ServedFinder
+from peakrt.serve.server import Limits, Server
 
 from .test_serve import CONFIG, HELLO, frames, place, start_server
 
@@ -623,7 +624,7 @@ VICTIM = """
 import sys, numpy as np
 from pathlib import Path
 from peakrt import V3r3Config
-from peakrt.remote import RemoteFinder
+from peakrt.serve.remote import RemoteFinder
 finder = RemoteFinder(V3r3Config(nsigm=4.0), path=Path(sys.argv[1]), slots=8)
 while True:
     finder.find([np.zeros((1, 64, 64), np.float32)] * 8)

@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from peakrt.assemble import Canvas
 from peakrt.cli import main
-from peakrt.columns import DATA, MASK, N_PEAKS, POWDER_HITS, POWDER_MISSES, RESULT
 from peakrt.config import OutputConfig
+from peakrt.cxi.columns import DATA, MASK, N_PEAKS, POWDER_HITS, POWDER_MISSES, RESULT
+from peakrt.cxi.saved_peaks import SavedPeaks
+from peakrt.cxi.writer import CxiWriter
 from peakrt.event import Event
 from peakrt.finder import PeakFinder
-from peakrt.pictures import NO_PEAKS, EventPictures, geometry_beside, powders
+from peakrt.pictures.assemble import Canvas
+from peakrt.pictures.choose import NO_PEAKS, EventPictures, geometry_beside, powders
+from peakrt.pictures.draw import FEW, MANY, ONE, Layout, Picture, Scaled, contrast, rings_mm, save_pictures
 from peakrt.pipeline import find_run
-from peakrt.saved_peaks import SavedPeaks
 from peakrt.sources import open_source
-from peakrt.view import FEW, MANY, ONE, Layout, Picture, Scaled, contrast, rings_mm, save_pictures
-from peakrt.writer import CxiWriter
 from peakrt_geometry import Detector, Panel, detector_names, load_detector, read_geom
 
 from .test_run import peakrt as in_a_process

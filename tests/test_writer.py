@@ -12,15 +12,15 @@ import h5py
 import numpy as np
 import pytest
 
-import peakrt.writer
+import peakrt.cxi.writer
 from peakrt._native import SoundFile
-from peakrt.bad_pixels import COUNTED_PIXEL
-from peakrt.columns import BAD_PIXELS, DATA, GAIN, N_PEAKS, PEAK_COLUMNS, POWDER_HITS, PROGRESS
 from peakrt.config import HitConfig, OutputConfig
+from peakrt.cxi.columns import BAD_PIXELS, DATA, GAIN, N_PEAKS, PEAK_COLUMNS, POWDER_HITS, PROGRESS
+from peakrt.cxi.writer import CxiWriter, growing
 from peakrt.event import Event
-from peakrt.learned import LearnedState
+from peakrt.finders.bad_pixels import COUNTED_PIXEL
+from peakrt.finders.learned import LearnedState
 from peakrt.peaks import PEAK
-from peakrt.writer import CxiWriter, growing
 from peakrt_geometry import Detector
 from peakrt_geometry.crystfel import parse_geom
 
@@ -67,7 +67,7 @@ class Watched(SoundFile):
 
 @pytest.fixture
 def states(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
-    monkeypatch.setattr(peakrt.writer, "SoundFile", Watched)
+    monkeypatch.setattr(peakrt.cxi.writer, "SoundFile", Watched)
     Watched.states.clear()
     yield Watched.states
     Watched.states.clear()

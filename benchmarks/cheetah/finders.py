@@ -14,9 +14,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from peakrt.columns import DATA, MASK, RESULT
 from peakrt.config import HitConfig, Peakfinder8Config, V3r3Config
-from peakrt.reader import SlabPeaks, read_cxi_peaks
+from peakrt.cxi.columns import DATA, MASK, RESULT
+from peakrt.cxi.reader import SlabPeaks, read_cxi_peaks
 from peakrt.sources import open_source
 from peakrt_lab.compare import Agreement, PeakSets, compare, truth_sets
 from peakrt_lab.stream import read_chunks

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.indexing import CELL, SPACE_GROUP
 from peakrt.cli import load_geometry
-from peakrt.columns import DATA, MASK, RESULT
+from peakrt.cxi.columns import DATA, MASK, RESULT
 from peakrt_geometry import Detector, MaskSource, write_geom
 from peakrt_lab.simulate import RESPONSES, Response, Scene, Simulator
 from peakrt_lab.truth import Truth, write_cell, write_run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from peakrt.columns import PHOTON_ENERGY
+from peakrt.cxi.columns import PHOTON_ENERGY
 from peakrt_geometry import Detector, HeaderValue
 
 

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from peakrt.columns import BAD_PIXELS, GAIN
+from peakrt.cxi.columns import BAD_PIXELS, GAIN
 
 #: More bad pixels than a detector of 16 megapixels can have and still be of use; read before memory is taken.
 _MOST = 1 << 22

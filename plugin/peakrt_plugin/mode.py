@@ -21,10 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from peakrt import NetworkConfig, PeakFinder
-from peakrt.classical import as_frame, as_mask
+from peakrt.arrays import as_frame, as_mask
 from peakrt.environment import setting, warn_of_unknown
 from peakrt.peaks import PeakArray
-from peakrt.remote import RemoteFinder
+from peakrt.serve.remote import RemoteFinder
 from peakrt_geometry import Detector, read_geom, read_psana_geometry
 
 from .learned import Learned, read_learned

@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from peakrt import PeakFinder
-from peakrt.classical import Peakfinder8, as_frame
+from peakrt.arrays import as_frame
 from peakrt.environment import setting, warn_of_unknown
+from peakrt.finders.peakfinder8 import Peakfinder8
 from peakrt_geometry import Detector
 
 from .mode import choose, known_gain, learned_of, network_config

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from peakrt.classical import as_frame, as_mask, v3r3, v4r3
+from peakrt.arrays import as_frame, as_mask
+from peakrt.finders.psana_algos import v3r3, v4r3
 from peakrt.peaks import PeakArray
 
 from .mode import choose, network_peaks

@@ -16,7 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from peakrt.classical import Peakfinder8, as_frame, v3r3, v4r3
+from peakrt.arrays import as_frame
+from peakrt.finders.peakfinder8 import Peakfinder8
+from peakrt.finders.psana_algos import v3r3, v4r3
 from peakrt.peaks import PeakArray
 
 from .mode import choose, network_peaks

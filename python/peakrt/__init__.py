@@ -1,9 +1,10 @@
 """PeakRT: Bragg peaks from X-ray detector frames, ready for CrystFEL."""
 
-from .classical import Peakfinder8, peakfinder8, v3r3, v4r3
 from .config import NetworkConfig, Peakfinder8Config, V3r3Config
 from .event import Event
 from .finder import PeakFinder
+from .finders.peakfinder8 import Peakfinder8, peakfinder8
+from .finders.psana_algos import v3r3, v4r3
 from .peaks import PEAK, PeakTable
 
 __all__ = [

@@ -27,7 +27,7 @@ from peakrt_geometry import load_detector
 
 from .config import FinderConfig, NetworkConfig, Peakfinder8Config
 from .finder import PeakFinder
-from .remote import RemoteFinder
+from .serve.remote import RemoteFinder
 
 CONFIGS: dict[str, FinderConfig] = {
     "peakfinder8": Peakfinder8Config(samples_per_bin=100),

@@ -22,23 +22,23 @@ import numpy as np
 from peakrt_geometry import Detector, detector_names, load_detector, read_geom
 from peakrt_geometry.crystfel import format_geom
 
-from .columns import UNUSABLE
 from .config import FINDERS, Config, HitConfig, OutputConfig
+from .cxi.columns import UNUSABLE
+from .cxi.outputs import check_outputs, companion_paths, fingerprints
+from .cxi.writer import CxiWriter
 from .extras import need
 from .filters import plugin_folder
 from .finder import ENGINES, PeakFinder
 from .info import describe_input
-from .model import load_model
+from .models.model_file import load_model
 from .mpi import Job, find_in_job, in_job, rank_of_job, summarise
-from .outputs import check_outputs, companion_paths, fingerprints
 from .pipeline import Summary, find_run
 from .progress import Progress
 from .sources import Source, open_source, source_files
-from .writer import CxiWriter
 
 if TYPE_CHECKING:
-    from .assemble import Canvas
-    from .pictures import EventPictures
+    from .pictures.assemble import Canvas
+    from .pictures.choose import EventPictures
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 
@@ -542,14 +542,14 @@ def _view(parsed: argparse.Namespace) -> int:
 
 def _view_geometry(parsed: argparse.Namespace) -> Detector | None:
     """Detector of the options, or of the .geom beside the input; None where the data are to describe it."""
-    from .pictures import geometry_beside
+    from .pictures.choose import geometry_beside
 
     detector, beside = take_geometry(parsed), geometry_beside(parsed.inputs)
     return read_geom(beside) if detector is None and beside is not None else detector
 
 
 def _view_source(parsed: argparse.Namespace) -> Source:
-    from .pictures import check_images
+    from .pictures.choose import check_images
 
     check_images(parsed.inputs)
     source = open_source(parsed.inputs, _view_geometry(parsed))
@@ -558,7 +558,7 @@ def _view_source(parsed: argparse.Namespace) -> Source:
 
 
 def _event_pictures(parsed: argparse.Namespace, canvas: Canvas) -> EventPictures:
-    from .pictures import EventPictures
+    from .pictures.choose import EventPictures
 
     names = {item.name for config in FINDERS.values() for item in fields(config)}
     return EventPictures(
@@ -571,8 +571,8 @@ def _event_pictures(parsed: argparse.Namespace, canvas: Canvas) -> EventPictures
 
 
 def _view_event(parsed: argparse.Namespace) -> int:
-    from .assemble import Canvas
-    from .view import ONE, save_pictures
+    from .pictures.assemble import Canvas
+    from .pictures.draw import ONE, save_pictures
 
     source = _view_source(parsed)
     event = next(iter(source.events(parsed.event)), None)
@@ -588,8 +588,8 @@ def _view_event(parsed: argparse.Namespace) -> int:
 
 
 def _view_sheet(parsed: argparse.Namespace) -> int:
-    from .assemble import Canvas
-    from .view import MANY, save_pictures
+    from .pictures.assemble import Canvas
+    from .pictures.draw import MANY, save_pictures
 
     source = _view_source(parsed)
     canvas = Canvas(source.detector, MANY.side)
@@ -603,9 +603,9 @@ def _view_sheet(parsed: argparse.Namespace) -> int:
 
 
 def _view_powder(parsed: argparse.Namespace) -> int:
-    from .assemble import Canvas
-    from .pictures import powders
-    from .view import FEW, save_pictures
+    from .pictures.assemble import Canvas
+    from .pictures.choose import powders
+    from .pictures.draw import FEW, save_pictures
 
     detector = override(_view_geometry(parsed) or open_source(parsed.inputs).detector, parsed)
     mask = None if parsed.mask is None else read_mask(parsed.mask)
@@ -648,12 +648,12 @@ def _add_serve(commands: Any) -> None:
 
 
 def _serve(parsed: argparse.Namespace) -> int:
-    from .wire import socket_path
+    from .serve.wire import socket_path
 
     path = parsed.socket or socket_path()
     if parsed.status:
         return _print_status(path)
-    from .serve import Server
+    from .serve.server import Server
 
     server = Server(path, linger_s=parsed.linger, workers=parsed.threads, engine=parsed.engine)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -664,7 +664,7 @@ def _serve(parsed: argparse.Namespace) -> int:
 
 
 def _print_status(path: Path) -> int:
-    from .remote import server_status
+    from .serve.remote import server_status
 
     now = server_status(path)
     print(f"server {now['pid']} at {path}, up {now['uptime_s']:.0f} s, {now['workers']} workers")
@@ -699,9 +699,9 @@ def _add_engine(commands: Any) -> None:
 
 
 def _build_engines(parsed: argparse.Namespace) -> int:
-    from .engine_tensorrt import build_engine, built_for, get_engine, load_tensorrt
-    from .gpu_dense import engine_shape
-    from .model import load_model, shipped_models
+    from .gpu.segmentation import engine_shape
+    from .models.engine_tensorrt import build_engine, built_for, get_engine, load_tensorrt
+    from .models.model_file import load_model, shipped_models
 
     trt, detector = load_tensorrt(), take_geometry(parsed)
     for name in parsed.models or shipped_models():
@@ -718,7 +718,7 @@ def _build_engines(parsed: argparse.Namespace) -> int:
 
 
 def _list_engines(parsed: argparse.Namespace) -> int:
-    from .engine_cache import cache_folder, entries
+    from .models.engine_cache import cache_folder, entries
 
     found = entries()
     for entry in found:
@@ -729,7 +729,7 @@ def _list_engines(parsed: argparse.Namespace) -> int:
 
 
 def _clear_engines(parsed: argparse.Namespace) -> int:
-    from .engine_cache import cache_folder, clear
+    from .models.engine_cache import cache_folder, clear
 
     print(f"removed {clear()} files from {cache_folder()}")
     return 0

@@ -16,20 +16,22 @@ import numpy.typing as npt
 
 from peakrt_geometry import Detector
 
-from .classical import Peakfinder8, as_frame, as_radius, v3r3
+from .arrays import as_frame, as_radius
 from .config import DenseConfig, FinderConfig, NetworkConfig, Peakfinder8Config, V3r3Config
-from .dense import DenseFinder
-from .gpu import DEVICE_TYPES
-from .learned import EventOrder, Learned, LearnedState, Turn
-from .model import Model, load_model
-from .network import Engine, NetworkFinder
+from .finders.candidate import Engine, NetworkFinder
+from .finders.learned import EventOrder, Learned, LearnedState, Turn
+from .finders.peakfinder8 import Peakfinder8
+from .finders.proposer import FEATURES
+from .finders.psana_algos import v3r3
+from .finders.segmentation import DenseFinder
+from .gpu.batches import DEVICE_TYPES
+from .models.model_file import Model, load_model
 from .peaks import PeakArray, PeakTable
-from .propose import FEATURES
 
 if TYPE_CHECKING:
-    from .gpu_dense import CudaDenseFinder
-    from .gpu_network import CudaNetworkFinder, DeviceEngine
-    from .gpu_peakfinder8 import CudaPeakfinder8
+    from .gpu.candidate import CudaNetworkFinder, DeviceEngine
+    from .gpu.peakfinder8 import CudaPeakfinder8
+    from .gpu.segmentation import CudaDenseFinder
 
 log = logging.getLogger("peakrt")
 #: A frame, and the mask of its event or None.
@@ -81,7 +83,7 @@ class PeakFinder:
         self.reset()
 
     def _open_network(self, config: NetworkConfig | DenseConfig) -> None:
-        from .engine_onnx import OnnxEngine
+        from .models.engine_onnx import OnnxEngine
 
         if config.min_score is not None and not 0 < config.min_score <= 1:
             raise ValueError(f"min_score is {config.min_score}, a probability above 0 and at most 1")
@@ -211,7 +213,7 @@ class PeakFinder:
         array = as_frame(frame)
         good = self.mask_for(mask, array.shape)
         if self._masker is None or self._masker_good is not good:
-            from .engine_onnx import OnnxEngine
+            from .models.engine_onnx import OnnxEngine
 
             asics = None if self.geometry is None else self.geometry.asics
             model = load_model("dense", "dense")
@@ -269,7 +271,7 @@ class PeakFinder:
             try:
                 if reason is not None:
                     raise RuntimeError(reason)
-                from .gpu import check_gpu
+                from .gpu.batches import check_gpu
 
                 check_gpu()
                 self.engine = "cuda"
@@ -304,9 +306,9 @@ class PeakFinder:
         self, good: npt.NDArray[np.bool_], kind: np.dtype[Any]
     ) -> CudaPeakfinder8 | CudaNetworkFinder | CudaDenseFinder:
         """The finder on the GPU for a mask and dtype; the last one is kept."""
-        from .gpu_dense import CudaDenseFinder
-        from .gpu_network import CudaNetworkFinder
-        from .gpu_peakfinder8 import CudaPeakfinder8
+        from .gpu.candidate import CudaNetworkFinder
+        from .gpu.peakfinder8 import CudaPeakfinder8
+        from .gpu.segmentation import CudaDenseFinder
 
         if self._gpu is not None and self._gpu_good is good and self._gpu.dtype == kind:
             return self._gpu
@@ -411,7 +413,7 @@ class _V3r3:
 
 
 def _tensorrt_engine(model: Model, shape: tuple[int, ...]) -> DeviceEngine:
-    from .engine_tensorrt import TensorRTEngine
+    from .models.engine_tensorrt import TensorRTEngine
 
     return TensorRTEngine(model, shape)
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from peakrt_geometry import Detector, HeaderValue, read_geom
 
-from .columns import BAD_PIXELS, GAIN, N_PEAKS, PROGRESS, PROVENANCE
+from .cxi.columns import BAD_PIXELS, GAIN, N_PEAKS, PROGRESS, PROVENANCE
+from .cxi.reader import CxiPeaks
 from .hdf5_items import (
     attribute_text,
     find_dataset,
@@ -24,7 +25,6 @@ from .hdf5_items import (
     read,
     shape_of,
 )
-from .reader import CxiPeaks
 from .sources import open_source
 
 _MOST_LINES = 20

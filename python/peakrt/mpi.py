@@ -11,14 +11,14 @@ from typing import Any
 
 import h5py
 
-from .columns import EVENT_COLUMNS, PROGRESS
+from .cxi.columns import EVENT_COLUMNS, PROGRESS
+from .cxi.master import write_master
+from .cxi.outputs import OutputLock
+from .cxi.writer import CxiWriter
 from .event import Event
 from .finder import PeakFinder
-from .master import write_master
-from .outputs import OutputLock
 from .pipeline import Summary, find_run
 from .sources import Source
-from .writer import CxiWriter
 
 #: Set by the launchers of Open MPI, MPICH and Slurm for the processes of a job.
 _RANKS = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "MPI_LOCALRANKID")

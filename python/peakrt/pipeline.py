@@ -11,11 +11,11 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 
+from .cxi.writer import CxiWriter
 from .event import Event
 from .finder import Item, PeakFinder
 from .peaks import PeakArray
 from .sources import Source, read_ahead
-from .writer import CxiWriter
 
 #: So many unusable events in a row are no accident of single events: the source, the geometry or the mask is wrong, or
 #: the file system has gone. The run stops there, and those events are not counted as done.

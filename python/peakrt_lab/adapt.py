@@ -16,10 +16,10 @@ import numpy.typing as npt
 import torch
 from scipy.spatial import cKDTree
 
+from peakrt.cxi.reader import SlabPeaks
 from peakrt.event import Event
-from peakrt.model import Model
-from peakrt.propose import FEATURES
-from peakrt.reader import SlabPeaks
+from peakrt.finders.proposer import FEATURES
+from peakrt.models.model_file import Model
 from peakrt_geometry import Detector
 
 from . import dataset

@@ -22,7 +22,7 @@ from peakrt.cli import Parser, add_command, add_geometry, load_geometry, option_
 from peakrt.config import FINDERS, HitConfig
 from peakrt.extras import need, to_install
 from peakrt.finder import PeakFinder
-from peakrt.model import load_model
+from peakrt.models.model_file import load_model
 from peakrt.sources import open_source
 
 from .compare import PeakSets, compare, cxi_sets, finder_sets, stream_sets, truth_sets

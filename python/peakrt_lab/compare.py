@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from peakrt.cxi.reader import SlabPeaks, read_cxi_peaks
 from peakrt.event import Event
 from peakrt.finder import PeakFinder
 from peakrt.peaks import PeakArray, slab_ss
-from peakrt.reader import SlabPeaks, read_cxi_peaks
 from peakrt_geometry import Detector
 
 from .stream import Chunk, read_chunks

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from peakrt.event import Event
-from peakrt.propose import FEATURES, Proposer
+from peakrt.finders.proposer import FEATURES, Proposer
 from peakrt_geometry import Detector
 
 from . import recipe

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from peakrt.propose import DENSE_CHANNELS
+from peakrt.finders.proposer import DENSE_CHANNELS
 
 from . import peaknet2023
 from .dense_data import SIDE, Crops

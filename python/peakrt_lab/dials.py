@@ -20,8 +20,8 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from peakrt.columns import CAMERA_LENGTH, PHOTON_ENERGY
-from peakrt.reader import SlabPeaks, read_cxi_peaks
+from peakrt.cxi.columns import CAMERA_LENGTH, PHOTON_ENERGY
+from peakrt.cxi.reader import SlabPeaks, read_cxi_peaks
 from peakrt_geometry import Detector, read_geom
 from peakrt_geometry.panels import HC_EV_M
 

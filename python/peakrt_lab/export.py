@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from peakrt.model import INPUTS, VERSION, load_model
-from peakrt.propose import DENSE_CHANNELS, FEATURES
+from peakrt.finders.proposer import DENSE_CHANNELS, FEATURES
+from peakrt.models.model_file import INPUTS, VERSION, load_model
 
 from .dense import DenseStudent
 from .judge import Judge
@@ -77,7 +77,7 @@ def write_model(
 ) -> None:
     """Write a judge's model file; it gets its name once it is whole and can be loaded.
 
-    threshold, threshold_in_hits : of ``peakrt.model.Model``
+    threshold, threshold_in_hits : of ``peakrt.models.model_file.Model``
     provenance : commit, configuration, seeds, data recipe and scores
     """
     entry = {

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from peakrt.propose import FEATURES
+from peakrt.finders.proposer import FEATURES
 
 from .calibration import platt
 from .dataset import Candidates

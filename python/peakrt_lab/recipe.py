@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from peakrt.propose import Proposer
+from peakrt.finders.proposer import Proposer
 from peakrt_geometry import Detector, Panel
 from peakrt_geometry.panels import HC_EV_M
 

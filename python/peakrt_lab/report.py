@@ -15,7 +15,7 @@ import numpy.typing as npt
 from peakrt.config import DenseConfig, HitConfig, NetworkConfig, Peakfinder8Config, V3r3Config
 from peakrt.event import Event
 from peakrt.finder import PeakFinder
-from peakrt.model import load_model
+from peakrt.models.model_file import load_model
 from peakrt.sources import open_source
 from peakrt_geometry import Detector, read_geom
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from peakrt.config import DenseConfig, NetworkConfig
 from peakrt.finder import PeakFinder
-from peakrt.network import Engine
+from peakrt.finders.candidate import Engine
 from peakrt_geometry import Detector
 
 from .trees import TREES, load, predict

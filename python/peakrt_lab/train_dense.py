@@ -18,12 +18,12 @@ import torch
 from torch import nn
 
 from peakrt.config import DenseConfig
-from peakrt.dense import PEAK_CLASS, DenseFinder
-from peakrt.learned import Learned
-from peakrt.model import Model
-from peakrt.network import Engine
+from peakrt.cxi.reader import SlabPeaks
+from peakrt.finders.candidate import Engine
+from peakrt.finders.learned import Learned
+from peakrt.finders.segmentation import PEAK_CLASS, DenseFinder
+from peakrt.models.model_file import Model
 from peakrt.peaks import PeakArray, slab_ss
-from peakrt.reader import SlabPeaks
 
 from . import recipe
 from .calibration import platt

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from peakrt.columns import CAMERA_LENGTH, DATA, FILE_FORMAT, MASK, PHOTON_ENERGY
+from peakrt.cxi.columns import CAMERA_LENGTH, DATA, FILE_FORMAT, MASK, PHOTON_ENERGY
 from peakrt_geometry import MaskSource, write_geom
 
 from .simulate import TRUTH, SimulatedEvent, Simulator

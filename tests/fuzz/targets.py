@@ -14,12 +14,12 @@ from typing import Any
 import h5py
 import numpy as np
 
-from peakrt import engine_cache
-from peakrt.columns import BAD_PIXELS, GAIN, N_PEAKS, PROGRESS, PROVENANCE, RESULT
+from peakrt.cxi.columns import BAD_PIXELS, GAIN, N_PEAKS, PROGRESS, PROVENANCE, RESULT
+from peakrt.cxi.reader import read_cxi_peaks
 from peakrt.hdf5_items import find_group
 from peakrt.info import describe_input
-from peakrt.model import load_model
-from peakrt.reader import read_cxi_peaks
+from peakrt.models import engine_cache
+from peakrt.models.model_file import load_model
 from peakrt.sources import open_source
 from peakrt_geometry.crystfel import format_geom, parse_geom
 
@@ -279,8 +279,8 @@ def stream(folder: Path) -> Target:
 
 
 def model(folder: Path) -> Target:
-    from peakrt.engine_onnx import OnnxEngine
-    from peakrt.propose import FEATURES
+    from peakrt.finders.proposer import FEATURES
+    from peakrt.models.engine_onnx import OnnxEngine
 
     content, path = load_model("default").content, folder / "m.onnx"
     start = content.index(b'{"')  # the metadata
@@ -303,7 +303,7 @@ def model(folder: Path) -> Target:
 
 
 def wire(folder: Path) -> Target:
-    from peakrt import wire as messages
+    from peakrt.serve import wire as messages
 
     def encode(header: Any, payload: bytes) -> bytes:
         text = json.dumps(header).encode()

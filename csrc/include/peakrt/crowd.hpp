@@ -60,7 +60,7 @@ PEAKRT_HD inline CrowdNumbers crowd_numbers(float megapixels, int candidates, in
   return numbers;
 }
 
-// A pixel is bad once it stood alone in kBadFrames frames, and in kBadShare of all (peakrt/bad_pixels.py).
+// A pixel is bad once it stood alone in kBadFrames frames, and in kBadShare of all (peakrt/finders/bad_pixels.py).
 constexpr int kBadFrames = 5;
 constexpr float kBadShare = 0.4f, kAlone = 6, kDark = 2.5f;  // significance of the pixel, and of the eight around it
 PEAKRT_HD inline bool stands_alone(const float* f) {

@@ -22,8 +22,13 @@ import numpy.typing as npt
 from peakrt_geometry import Detector, HeaderValue, MaskSource, for_crystfel
 from peakrt_geometry.crystfel import format_geom
 
-from ._native import SoundFile
-from .bad_pixels import COUNTED_PIXEL
+from .._native import SoundFile
+from ..config import HitConfig, OutputConfig
+from ..event import Event
+from ..filters import BITSHUFFLE, BITSHUFFLE_LZ4, check_bitshuffle, register_filters
+from ..finders.bad_pixels import COUNTED_PIXEL
+from ..finders.learned import LearnedState
+from ..peaks import PeakArray
 from .columns import (
     ARTIFACTS,
     BAD_PIXELS,
@@ -48,12 +53,7 @@ from .columns import (
     UNUSABLE,
     UNUSABLE_REASON,
 )
-from .config import HitConfig, OutputConfig
-from .event import Event
-from .filters import BITSHUFFLE, BITSHUFFLE_LZ4, check_bitshuffle, register_filters
-from .learned import LearnedState
 from .outputs import OutputLock, check_outputs, check_unfinished, companion_paths, unfinished_path
-from .peaks import PeakArray
 
 #: HDF5 keeps the index of every chunk it has written in memory, .3 kB a row, until the file is closed: it is closed and
 #: opened again after so many rows, which bounds that to 7 MB and takes some ms.

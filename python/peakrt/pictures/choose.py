@@ -12,12 +12,12 @@ import numpy.typing as npt
 
 from peakrt_geometry import Detector
 
+from ..cxi.saved_peaks import SavedPeaks, has_peaks
+from ..event import Event
+from ..finder import PeakFinder
+from ..sources import open_source
 from .assemble import Canvas
-from .event import Event
-from .finder import PeakFinder
-from .saved_peaks import SavedPeaks, has_peaks
-from .sources import open_source
-from .view import Picture, Positions
+from .draw import Picture, Positions
 
 Mask = npt.NDArray[np.bool_]
 NO_PEAKS: Positions = np.empty((0, 2))

@@ -34,9 +34,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..finder import PeakFinder
 from . import wire
 from .fair_queue import FairQueue, Request, Share
-from .finder import PeakFinder
 from .served_finders import ServedFinder, ServedFinders
 
 log = logging.getLogger("peakrt")

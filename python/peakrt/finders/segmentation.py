@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .classical import asic_numbers, whole_panels
+from ..arrays import asic_numbers, whole_panels
+from ..config import DenseConfig
+from ..models.model_file import Model
+from ..peaks import PeakArray
+from .candidate import Engine, GainKeeper
 from .components import label_asics
-from .config import DenseConfig
 from .learned import Learned, Turn
-from .model import Model
-from .network import Engine, GainKeeper
-from .peaks import PeakArray
-from .propose import CANDIDATE, Proposer
+from .proposer import CANDIDATE, Proposer
 
 #: Classes of the PeakNet papers.
 BACKGROUND, PEAK_CLASS, ARTIFACT = range(3)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from . import _native
-from .classical import as_frame
-from .peaks import PEAK, PeakArray
+from .. import _native
+from ..arrays import as_frame
+from ..peaks import PEAK, PeakArray
 
 
 def label(foreground: npt.ArrayLike) -> tuple[npt.NDArray[np.int32], int]:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .event import Event
-from .peaks import PeakArray, slab_ss
+from ..event import Event
+from ..peaks import PeakArray, slab_ss
 
 #: Bounds of HDF5's file format, for every file we write: what HDF5 1.10 and all later ones read. CrystFEL, OM, DIALS and
 #: psana stand on HDF5 1.10 to 1.14, which cannot open the layouts that "latest" means to HDF5 2.0.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .model import Model
+from .model_file import Model
 
 Floats = npt.NDArray[np.float32]
 _CLASSES = 3  # background, peak and artifact: see dense.py

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import _native
-from .classical import Peakfinder8, asic_numbers, check_options, radial_plan
-from .gpu import POINTER, GpuFinder, Launch, Slot, Stage, check_gpu, pack
-from .peaks import PeakArray
+from .. import _native
+from ..arrays import asic_numbers
+from ..finders.peakfinder8 import Peakfinder8, check_options, radial_plan
+from ..peaks import PeakArray
+from .batches import POINTER, GpuFinder, Launch, Slot, Stage, check_gpu, pack
 
 LANES, MAX_GROUP = _native.DEVICE["lanes"], _native.DEVICE["group"]
 _PIXELS = _native.DEVICE["block"]  # that a thread of the threshold pass looks at
@@ -42,7 +43,7 @@ def host_plan(
     asics: npt.ArrayLike | None,
     samples_per_bin: int,
 ) -> tuple[tuple[int, ...], dict[str, Any]]:
-    """The plan of peakfinder8 as arrays, and the frame's shape; see :class:`peakrt.classical.Peakfinder8`."""
+    """The plan of peakfinder8 as arrays, and the frame's shape; see :class:`peakrt.finders.peakfinder8.Peakfinder8`."""
     shape, rectangles, plan = radial_plan(mask, radius, asics, samples_per_bin)
     return shape, {**plan.arrays(), "asics": rectangles, "asic_of": asic_numbers(shape, rectangles)}
 
@@ -50,7 +51,7 @@ def host_plan(
 class CudaPeakfinder8(GpuFinder):
     """peakfinder8 on a GPU for one geometry and mask.
 
-    Options as :class:`peakrt.classical.Peakfinder8`; besides
+    Options as :class:`peakrt.finders.peakfinder8.Peakfinder8`; besides
     dtype : of the frames on the device, one of u2, i2, u4, i4, f4
     batch : frames worked on together; slots : batches in flight
     foreground_capacity : pixels above threshold of a frame, by default one in eight

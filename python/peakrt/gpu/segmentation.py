@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import _native
-from .classical import asic_numbers, whole_panels
-from .config import DenseConfig
-from .dense import DenseFinder
-from .gpu import KERNELS, POINTER, Launch, Slot, Stage, check_gpu, pack
-from .gpu_network import BATCH as JUDGE_BATCH
-from .gpu_network import CAPACITY, DeviceEngine, GpuProposer
-from .learned import Learned
-from .model import Model
-from .propose import DENSE_CHANNELS, FEATURES
+from .. import _native
+from ..arrays import asic_numbers, whole_panels
+from ..config import DenseConfig
+from ..finders.learned import Learned
+from ..finders.proposer import DENSE_CHANNELS, FEATURES
+from ..finders.segmentation import DenseFinder
+from ..models.model_file import Model
+from .batches import KERNELS, POINTER, Launch, Slot, Stage, check_gpu, pack
+from .candidate import BATCH as JUDGE_BATCH
+from .candidate import CAPACITY, DeviceEngine, GpuProposer
 
 CLASSES = _native.DEVICE["classes"]
 #: Frames worked on together: the network's maps take a hundred megabytes a frame of 1920 x 1920.
@@ -64,12 +64,12 @@ def engine_shape(model: Model, frame: tuple[int, ...] | None) -> tuple[int, ...]
 class CudaDenseFinder(GpuProposer):
     """The dense network's finder on a GPU for one mask.
 
-    good, asics, config, model, learned : as for :class:`peakrt.dense.DenseFinder`
+    good, asics, config, model, learned : as for :class:`peakrt.finders.segmentation.DenseFinder`
     cpu : finder of the same kind, for frames that tell the gain and for batches without room
     engine : given the shape of the input, makes an engine of each slot; None: our own convolutions
     half : whether that engine's input is float16
     foreground_capacity : pixels of a frame that are likely a peak's, by default one in 64
-    Otherwise as :class:`peakrt.gpu_network.CudaNetworkFinder`.
+    Otherwise as :class:`peakrt.gpu.candidate.CudaNetworkFinder`.
     """
 
     counters = ("n_peaks", "n_candidates", "n_foreground")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .environment import setting
+from ..environment import setting
 
 log = logging.getLogger("peakrt")
 

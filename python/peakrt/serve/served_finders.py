@@ -13,10 +13,10 @@ import numpy as np
 
 from peakrt_geometry.crystfel import parse_geom
 
+from ..config import named
+from ..finder import PeakFinder
 from . import wire
-from .config import named
 from .fair_queue import Timed
-from .finder import PeakFinder
 
 
 class ServedFinder(Timed):

@@ -19,9 +19,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from .classical import NATIVE_TYPES
-from .config import FINDERS, FinderConfig
-from .peaks import PEAK
+from ..arrays import NATIVE_TYPES
+from ..config import FINDERS, FinderConfig
+from ..peaks import PEAK
 
 #: Changes with every change of a message; a server and a client of different ones refuse each other.
 VERSION = 2

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .classical import as_frame
-from .extras import to_install
-from .peaks import PEAK, PeakArray
+from ..arrays import as_frame
+from ..extras import to_install
+from ..peaks import PEAK, PeakArray
 
 log = logging.getLogger("peakrt")
 
-KERNELS = Path(__file__).parent / "kernels"
+KERNELS = Path(__file__).parents[1] / "kernels"
 DEVICE_TYPES = ("u2", "i2", "u4", "i4", "f4")
 #: Of addresses in the structs that kernels are given.
 POINTER = np.uint64

@@ -14,16 +14,16 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from . import _native
-from .bad_pixels import AGE
-from .classical import whole_panels
-from .config import NetworkConfig
-from .gpu import POINTER, GpuFinder, Launch, Slot, Stage, check_gpu, pack, pinned
-from .learned import Learned
-from .model import Model
-from .network import NetworkFinder
-from .peaks import PeakArray
-from .propose import CANDIDATE, FEATURES
+from .. import _native
+from ..arrays import whole_panels
+from ..config import NetworkConfig
+from ..finders.bad_pixels import AGE
+from ..finders.candidate import NetworkFinder
+from ..finders.learned import Learned
+from ..finders.proposer import CANDIDATE, FEATURES
+from ..models.model_file import Model
+from ..peaks import PeakArray
+from .batches import POINTER, GpuFinder, Launch, Slot, Stage, check_gpu, pack, pinned
 
 _D = _native.DEVICE
 PLAN_ARRAYS = (
@@ -216,7 +216,7 @@ class GpuProposer(GpuFinder):
 class CudaNetworkFinder(GpuProposer):
     """The network's finder on a GPU for one mask.
 
-    good, asics, config, model, learned : as for :class:`peakrt.network.NetworkFinder`
+    good, asics, config, model, learned : as for :class:`peakrt.finders.candidate.NetworkFinder`
     cpu : finder of the same kind, for frames that tell the gain and for batches without room
     engine : given the rows of a batch, makes an engine of each slot; None: the judge's own kernel
     capacity : candidates of a frame, peak_capacity : peaks of a batch, by default 2048 a frame; batches with more of either

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .classical import whole_panels
-from .config import NetworkConfig
+from ..arrays import whole_panels
+from ..config import NetworkConfig
+from ..models.model_file import Model
+from ..peaks import PeakArray
 from .learned import Learned, Turn
-from .model import Model
-from .peaks import PeakArray
-from .propose import Proposer
+from .proposer import Proposer
 
 log = logging.getLogger("peakrt")
 Engine = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]

@@ -9,8 +9,8 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from ..event import Event
 from .columns import DATA, N_PEAKS, POWDER_HITS, POWDER_MISSES, PROVENANCE, RESULT
-from .event import Event
 from .writer import SOURCE
 
 EVENT_NUMBER = "/LCLS/eventNumber"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .propose import DENSE_INPUTS, FEATURES
+from ..finders.proposer import DENSE_INPUTS, FEATURES
 
 #: Layout of the metadata; a runtime refuses what it does not know.
 VERSION = 1

@@ -10,9 +10,9 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from ..gpu.batches import load_cupy
 from . import engine_cache
-from .gpu import load_cupy
-from .model import Model
+from .model_file import Model
 
 Shape = tuple[int, ...]
 _MODULES = ("tensorrt", "tensorrt_rtx")

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import _native
-from .propose import FEATURES
+from .. import _native
+from .proposer import FEATURES
 
 _HEIGHT, _AROUND = FEATURES.index("height_poisson"), FEATURES.index("around3_poisson")
 #: A pixel is bad once it stood alone in this many frames, and in this share of all; the GPU's rule is the same.

@@ -11,8 +11,8 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from ..hdf5_items import check_stored, get_dataset, holds, number_type, open_hdf5, read, shape_of, where
 from .columns import N_PEAKS, PEAK_COLUMNS, RESULT
-from .hdf5_items import check_stored, get_dataset, holds, number_type, open_hdf5, read, shape_of, where
 
 #: A day at a kilohertz, and ten times the peaks of the most crowded frame.
 MAX_ROWS, MAX_PEAKS = 100_000_000, 1_000_000

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import _native
-from .classical import as_frame, as_mask, check_asics, whole_panels
-from .peaks import PEAK, PeakArray
+from .. import _native
+from ..arrays import as_frame, as_mask, check_asics, whole_panels
+from ..peaks import PEAK, PeakArray
 
 #: One candidate, field for field the ``struct Candidate`` of ``csrc/include/peakrt/propose.hpp``.
 CANDIDATE = np.dtype(

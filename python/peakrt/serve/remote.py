@@ -22,11 +22,11 @@ import numpy.typing as npt
 from peakrt_geometry import Detector
 from peakrt_geometry.crystfel import format_geom
 
+from ..arrays import as_frame, as_mask
+from ..config import FinderConfig, NetworkConfig, named
+from ..models.model_file import shipped_models
+from ..peaks import PEAK, PeakArray, PeakTable
 from . import wire
-from .classical import as_frame, as_mask
-from .config import FinderConfig, NetworkConfig, named
-from .model import shipped_models
-from .peaks import PEAK, PeakArray, PeakTable
 
 log = logging.getLogger("peakrt")
 _START_S = 30.0  # a server that is not there by then will not come

@@ -1,0 +1,80 @@
+"""Arrays as the finders take them: frames, masks, radii, and the rectangles of the ASICs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+#: Types of pixels that the native code reads as they are; others are converted.
+NATIVE_TYPES = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8")
+
+
+def as_frame(frame: npt.ArrayLike) -> npt.NDArray[Any]:
+    """Give a frame as a C-contiguous (panel, ss, fs) array of a native type, copied only where it must be.
+
+    frame : (panel, ss, fs) or (ss, fs), any real dtype. Raises ValueError for other shapes and dtypes.
+    """
+    array = np.asarray(frame)
+    if array.ndim == 2:
+        array = array[None]
+    if array.ndim != 3 or array.size == 0:
+        raise ValueError(f"a frame has shape (panel, ss, fs) or (ss, fs) and at least one pixel, not {np.shape(frame)}")
+    if array.dtype.kind not in "buif":
+        raise ValueError(f"a frame holds real numbers, not {array.dtype}")
+    kind = array.dtype.newbyteorder("=")
+    if kind.kind == "b":
+        kind = np.dtype(np.uint8)
+    elif kind.str[1:] not in NATIVE_TYPES:
+        kind = np.dtype(np.float32 if kind.itemsize < 4 else np.float64)
+    return np.ascontiguousarray(array, kind)
+
+
+def as_mask(mask: npt.ArrayLike | None, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    """Give a mask (nonzero = good; None: all good) as uint8 of the frame's (panel, ss, fs) shape.
+
+    Raises ValueError if it has another number of pixels.
+    """
+    if mask is None:
+        return np.ones(shape, np.uint8)
+    array = np.asarray(mask)
+    if array.size != int(np.prod(shape)):
+        raise ValueError(f"mask has shape {array.shape}, the frame needs {shape}")
+    return np.ascontiguousarray(array.reshape(shape) != 0).view(np.uint8)
+
+
+def as_radius(radius: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """Give distances from the beam axis, (panel, ss, fs) or (ss, fs), as float32 (panel, ss, fs).
+
+    Raises ValueError for another shape.
+    """
+    rho = np.asarray(radius, np.float32)
+    rho = np.ascontiguousarray(rho[None] if rho.ndim == 2 else rho)
+    if rho.ndim != 3:
+        raise ValueError(f"radius has shape {rho.shape}, it should be (panel, ss, fs) or (ss, fs)")
+    return rho
+
+
+def whole_panels(shape: tuple[int, ...]) -> npt.NDArray[np.int32]:
+    """One ASIC row for each panel."""
+    return np.array([[panel, 0, shape[1], 0, shape[2]] for panel in range(shape[0])], np.int32)
+
+
+def asic_numbers(shape: tuple[int, ...], asics: npt.NDArray[np.int32]) -> npt.NDArray[np.uint16]:
+    """Number of the ASIC of each pixel; the number of ASICs where there is none."""
+    owner = np.full(shape, len(asics), np.uint16)
+    for number, (panel, min_ss, end_ss, min_fs, end_fs) in enumerate(asics):
+        owner[panel, min_ss:end_ss, min_fs:end_fs] = number
+    return owner
+
+
+def check_asics(asics: npt.NDArray[np.int32], shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless every rectangle lies inside the frame."""
+    if asics.ndim != 2 or asics.shape[1] != 5 or not len(asics):
+        raise ValueError(f"asics has shape {asics.shape}, it should be (n, 5): panel, min_ss, end_ss, min_fs, end_fs")
+    panel, min_ss, end_ss, min_fs, end_fs = asics.T
+    inside = (panel >= 0) & (panel < shape[0]) & (min_ss >= 0) & (min_ss < end_ss) & (end_ss <= shape[1])
+    inside &= (min_fs >= 0) & (min_fs < end_fs) & (end_fs <= shape[2])
+    if not inside.all():
+        raise ValueError(f"ASIC {asics[np.argmin(inside)].tolist()} is not inside a frame of shape {shape}")

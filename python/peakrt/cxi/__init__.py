@@ -1,0 +1,1 @@
+"""The CXI file: its columns, writing, reading, and joining."""

@@ -1,0 +1,1 @@
+"""The finders, and what they share."""

@@ -1,0 +1,1 @@
+"""Finders on a GPU: their kernels, batches and memory."""

@@ -1,0 +1,1 @@
+"""Pictures of frames and peaks. They need the extra "view"."""

@@ -1,0 +1,1 @@
+"""One process that finds for all ranks of a node."""
