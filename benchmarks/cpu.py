@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from peakrt import NetworkConfig, PeakFinder, Peakfinder8, Peakfinder8Config, _native, v3r3
+from peakrt import CandidateConfig, PeakFinder, Peakfinder8, Peakfinder8Config, _native, v3r3
 from peakrt_geometry import load_detector
 from peakrt_lab.simulate import RESPONSES, Scene, Simulator
 
@@ -118,7 +118,7 @@ def bench_network(simulator: Simulator, om_fast: float, limit: float) -> None:
     blank = replace(simulator, scene=replace(simulator.scene, hit_fraction=0.0))
     faint = replace(simulator, scene=replace(simulator.scene, photons=(400.0, 400.0)))
     for name, frame in (("hit", faint.event(0).frame), ("blank", blank.event(0).frame)):
-        finder = PeakFinder(NetworkConfig(gain=simulator.gain), geometry=detector, mask=simulator.good)
+        finder = PeakFinder(CandidateConfig(gain=simulator.gain), geometry=detector, mask=simulator.good)
         n = len(finder(frame))
         candidates = proposer.propose(frame, simulator.gain)
         numbers = proposer.describe()

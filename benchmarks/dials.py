@@ -72,7 +72,7 @@ def read(path: Path, folder: Path) -> Read:
     sets = {"DIALS": dials_spots(path.resolve(), folder)}
     source = open_source([str(path)])
     event, detector = next(iter(source.events())), source.detector
-    for name, config in (("network", None), ("peakfinder8, defaults", Peakfinder8Config())):
+    for name, config in (("candidate", None), ("peakfinder8, defaults", Peakfinder8Config())):
         peaks = PeakFinder(config, geometry=detector)(event.frame, event.mask)
         sets[name] = slab_peaks(peaks, event.frame.shape[1])
     energy = detector.number("photon_energy", event.photon_energy_eV)

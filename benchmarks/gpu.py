@@ -1,6 +1,6 @@
 """GPU speed in one run: end to end, resident, by stage, latency, and the limits of this machine.
 
-    python benchmarks/gpu.py [detector ...] [--finder network,dense,peakfinder8] [--batch 8,16,32]
+    python benchmarks/gpu.py [detector ...] [--finder candidate,segmentation,peakfinder8] [--batch 8,16,32]
 
 "end to end" starts with uint16 frames in page-locked host memory and ends with PEAK arrays on the host; "resident" with
 frames on the device. Every rate is the median of repeats after a warm-up; the limits (host-to-device copy, device-to-
@@ -14,20 +14,22 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from peakrt import Peakfinder8
-from peakrt.config import DenseConfig, NetworkConfig
-from peakrt.finders.candidate import NetworkFinder
+from peakrt.config import CandidateConfig, SegmentationConfig
+from peakrt.contracts import Setup
+from peakrt.finders.candidate import CandidateFinder
 from peakrt.finders.learned import Learned
 from peakrt.finders.proposer import FEATURES
-from peakrt.finders.segmentation import DenseFinder
+from peakrt.finders.segmentation import SegmentationFinder
 from peakrt.gpu.batches import GpuFinder, Launch, load_cupy, pinned
-from peakrt.gpu.candidate import CudaNetworkFinder
+from peakrt.gpu.candidate import CudaCandidateFinder
 from peakrt.gpu.peakfinder8 import CudaPeakfinder8
-from peakrt.gpu.segmentation import CudaDenseFinder
+from peakrt.gpu.segmentation import CudaSegmentationFinder
 from peakrt.models.engine_onnx import OnnxEngine
 from peakrt.models.model_file import load_model
 from peakrt_geometry import load_detector
@@ -84,7 +86,7 @@ def stages(cupy: Any, finder: GpuFinder, frames: Any) -> dict[str, float]:
     for _ in range(6):
         for stage in finder._stages(n):
             for item in stage.items:
-                name = item.kernel if isinstance(item, Launch) else "network"
+                name = item.kernel if isinstance(item, Launch) else "model"
                 start, end = cupy.cuda.Event(), cupy.cuda.Event()
                 with slot.stream:
                     start.record(slot.stream)
@@ -99,38 +101,32 @@ def stages(cupy: Any, finder: GpuFinder, frames: Any) -> dict[str, float]:
 def finders(simulator: Simulator, threshold: float, kinds: list[str]) -> Iterator[tuple[str, Any, Callable[..., Any]]]:
     """Each finder: its name, its twin on the CPU, and how to make it for a batch."""
     detector, good = simulator.detector, simulator.good
-    if "network" in kinds:
-        model, config, learned = load_model("default"), NetworkConfig(bad_pixels="keep"), Learned(STEP)
-        cpu = NetworkFinder(
-            good, detector.radius, detector.asics, config, model=model, engine=OnnxEngine(model), learned=learned
-        )
-        shared = {"model": model, "learned": learned, "cpu": cpu}
-        yield "network", cpu, lambda **o: CudaNetworkFinder(good, detector.asics, config, **shared, **o)
+    parts = (good, detector.radius, detector.asics, Learned(STEP))
+    if "candidate" in kinds:
+        model = load_model("default")
+        config = CandidateConfig(bad_pixels="keep")
+        setup = Setup(config, *parts, model=model, engine=OnnxEngine(model))
+        cpu = CandidateFinder(setup)
+        yield "candidate", cpu, lambda **o: CudaCandidateFinder(setup, cpu=cpu, **o)
         if (engine := tensorrt()) is not None:
             judge = lambda rows: engine(model, (rows, len(FEATURES)))  # noqa: E731
-            yield (
-                "network, TensorRT",
-                cpu,
-                lambda **o: CudaNetworkFinder(good, detector.asics, config, engine=judge, **shared, **o),
-            )
-    if "dense" in kinds:
-        model, learned = load_model("dense", "dense"), Learned(STEP)
-        dense = DenseFinder(
-            good, detector.radius, detector.asics, DenseConfig(), model=model, engine=OnnxEngine(model), learned=learned
-        )
-        args = (good, detector.asics, DenseConfig())
-        yield "dense", dense, lambda **o: CudaDenseFinder(*args, model=model, learned=learned, cpu=dense, **o)
+            yield "candidate, TensorRT", cpu, lambda **o: CudaCandidateFinder(setup, cpu=cpu, engine=judge, **o)
+    if "segmentation" in kinds:
+        model = load_model("dense", "dense")
+        dense_setup = Setup(SegmentationConfig(), *parts, model=model, engine=OnnxEngine(model))
+        dense = SegmentationFinder(dense_setup)
+        yield "segmentation", dense, lambda **o: CudaSegmentationFinder(dense_setup, cpu=dense, **o)
         if (engine := tensorrt()) is not None:
             for name in ("dense", "dense-fp16", "dense-int8"):
                 other = load_model(name, "dense")
 
-                def make(other: Any = other, **o: Any) -> CudaDenseFinder:
-                    return CudaDenseFinder(
-                        *args, model=other, learned=learned, cpu=dense, half=other.precision == "fp16",
+                def make(other: Any = other, **o: Any) -> CudaSegmentationFinder:
+                    return CudaSegmentationFinder(
+                        replace(dense_setup, model=other), cpu=dense, half=other.precision == "fp16",
                         engine=lambda shape: engine(other, shape), **o,
                     )  # fmt: skip
 
-                yield f"dense, TensorRT {other.precision}", dense, make
+                yield f"segmentation, TensorRT {other.precision}", dense, make
     if "peakfinder8" in kinds:
         options = {"adc_threshold": threshold, "asics": detector.asics, **OPTIONS}
         for samples in (0, 100):
@@ -306,7 +302,7 @@ def pyfai_peer(detector: Any, frames: np.ndarray) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("detectors", nargs="*", default=["rayonix_mx170", "epix10k2m", "jungfrau4m"])
-    parser.add_argument("--finder", default="network,dense,peakfinder8")
+    parser.add_argument("--finder", default="candidate,segmentation,peakfinder8")
     parser.add_argument("--batch", default="8,16,32")
     parsed = parser.parse_args()
     cupy = load_cupy()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from peakrt.config import HitConfig, NetworkConfig, OutputConfig, Peakfinder8Config
+from peakrt.config import CandidateConfig, HitConfig, OutputConfig, Peakfinder8Config
 from peakrt.cxi.writer import CxiWriter
 from peakrt.finder import PeakFinder
 from peakrt.sources import open_source
@@ -47,7 +47,7 @@ def finders(detector: Detector, learn: Path) -> dict[str, PeakFinder]:
     """By name, peakfinder8 tuned on the events of a run of its own."""
     source = open_source([str(learn)], detector)
     tuned, _ = tune(list(source.events()), truth_sets(learn, detector), detector, gain=detector.photon_gain or 1.0)
-    configs = {"network": NetworkConfig(), "pf8": Peakfinder8Config(), "pf8 tuned": tuned}
+    configs = {"candidate": CandidateConfig(), "pf8": Peakfinder8Config(), "pf8 tuned": tuned}
     return {name: PeakFinder(config, geometry=detector) for name, config in configs.items()}
 
 

@@ -11,7 +11,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs torch: pip install '.[train]'")
 pytest.importorskip("onnx", reason="needs onnx")
 
-from peakrt import NetworkConfig, PeakFinder  # noqa: E402
+from peakrt import CandidateConfig, PeakFinder  # noqa: E402
 from peakrt.cxi.reader import SlabPeaks  # noqa: E402
 from peakrt.event import Event  # noqa: E402
 from peakrt.models.engine_onnx import OnnxEngine  # noqa: E402
@@ -60,7 +60,7 @@ def test_adapting_helps_and_says_so(experiment, tmp_path: Path) -> None:
     assert said
     adapted = load_model(str(tmp_path / "adapted.onnx"))
     assert adapted.provenance["adapted"]["from"] == model.digest
-    finder = PeakFinder(NetworkConfig(model=str(tmp_path / "adapted.onnx"), gain=gain), geometry=detector)
+    finder = PeakFinder(CandidateConfig(model=str(tmp_path / "adapted.onnx"), gain=gain), geometry=detector)
     assert len(slab_peaks(finder(events[0].frame, events[0].mask), 1920)) > 15
 
 

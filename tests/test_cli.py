@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from peakrt.cli import build_parser, main
-from peakrt.config import FINDERS, HitConfig, NetworkConfig, OutputConfig
+from peakrt.config import CandidateConfig, HitConfig, OutputConfig
+from peakrt.finders.registry import FINDERS
 from peakrt.pipeline import Summary
 from peakrt.progress import Progress
 
@@ -28,19 +29,19 @@ def help_of(capsys: pytest.CaptureFixture[str], *command: str) -> str:
 def test_help_groups_the_options_by_finder(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     groups = {part.splitlines()[0].rstrip(":"): part for part in help_of(capsys, "find").split("\n\n")}
-    for name, config in FINDERS.items():
+    for name, kind in FINDERS.items():
         mine = "".join(part for title, part in groups.items() if title.startswith("--finder ") and name in title)
-        for item in fields(config):
+        for item in fields(kind.config):
             assert f"--{item.name.replace('_', '-')} " in mine, item.name
-    assert "--bad-pixels {learn,keep}" in groups["--finder network"]
+    assert "--bad-pixels {learn,keep}" in groups["--finder candidate"]
     assert "--min-pixels pixels" in groups["--finder peakfinder8"]
     assert "--npix-min pixels" in groups["--finder v3r3"]
-    assert "network: default, dense: dense" in groups["--finder network or dense"]
+    assert "candidate: default, segmentation: dense" in groups["--finder candidate or segmentation"]
     assert "--images {raw,gzip,lz4,none}" in groups["output"]
 
 
 def test_every_number_has_a_unit_and_every_default_passes_its_own_check() -> None:
-    for config in (*FINDERS.values(), HitConfig, OutputConfig):
+    for config in (*(kind.config for kind in FINDERS.values()), HitConfig, OutputConfig):
         config()
         for item in fields(config):  # type: ignore[arg-type]
             if not str(item.type).startswith("str"):
@@ -50,7 +51,7 @@ def test_every_number_has_a_unit_and_every_default_passes_its_own_check() -> Non
 @pytest.mark.parametrize(
     ("config", "name", "words"),
     [
-        (NetworkConfig, "bad_pixels", "learn or keep"),
+        (CandidateConfig, "bad_pixels", "learn or keep"),
         (OutputConfig, "events", "hits or all"),
         (OutputConfig, "images", "raw, gzip, lz4 or none"),
         (OutputConfig, "mask_out", "none or artifacts"),
@@ -74,7 +75,7 @@ def test_the_engine_is_chosen_by_default() -> None:
         (("--camera-length", "nan"), "nan m? camera length is in metres"),
         (("--limit", "0"), "--limit is 0, it should be at least 1"),
         (("--json", "nosuch/a.json"), "folder nosuch of --json does not exist"),
-        (("--engine", "tensorrt", "--finder", "v3r3"), "v3r3 has no GPU twin"),
+        (("--engine", "tensorrt", "--finder", "v3r3"), "v3r3 runs on the CPU only"),
     ],
 )
 def test_slips_are_one_line(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from peakrt import NetworkConfig, PeakFinder
+from peakrt import CandidateConfig, PeakFinder
 from peakrt.finders.proposer import Proposer
 from peakrt.models import engine_cache as cache
 from peakrt.models.engine_onnx import OnnxEngine
@@ -113,7 +113,7 @@ def test_outputs_of_another_shape(
 ) -> None:
     """Fewer scores than candidates were read beyond their end, or one was taken for all."""
     model = doctored(*ENDINGS[ending])
-    finder = PeakFinder(NetworkConfig(bad_pixels=bad_pixels), geometry=small_detector)
+    finder = PeakFinder(CandidateConfig(bad_pixels=bad_pixels), geometry=small_detector)
     monkeypatch.setattr(finder, "_network", OnnxEngine(model))
     frame = np.random.default_rng(2).poisson(3, (1, 256, 256)) * 10.0
     frame[0, 40:200:20, 60] += 2000

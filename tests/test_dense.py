@@ -15,7 +15,7 @@ import pytest
 
 from peakrt import PEAK, PeakFinder
 from peakrt.cli import main
-from peakrt.config import DenseConfig
+from peakrt.config import SegmentationConfig
 from peakrt.cxi.reader import SlabPeaks
 from peakrt.finders.components import label, label_asics
 from peakrt.finders.proposer import DENSE_CHANNELS, Proposer
@@ -86,7 +86,7 @@ def test_components_end_at_an_asic() -> None:
 
 def test_shipped_student_finds_peaks_and_leaves_rings(rings: Any) -> None:
     simulator, events = rings
-    finder = PeakFinder(DenseConfig(), geometry=simulator.detector, mask=simulator.good)
+    finder = PeakFinder(SegmentationConfig(), geometry=simulator.detector, mask=simulator.good)
     n_ss = simulator.detector.shape[1]
     found = {k: slab_peaks(finder(event.frame), n_ss) for k, event in enumerate(events)}
     reached = compare({k: truth_of(event, n_ss) for k, event in enumerate(events)}, found, min_snr=5.0)
@@ -94,7 +94,7 @@ def test_shipped_student_finds_peaks_and_leaves_rings(rings: Any) -> None:
     peaks = finder(events[0].frame)
     assert ((peaks["score"] > 0) & (peaks["score"] <= 1)).all()
     assert np.isfinite(peaks["err_ss"]).all()
-    many = PeakFinder(DenseConfig(min_score=0.2), geometry=simulator.detector, mask=simulator.good)
+    many = PeakFinder(SegmentationConfig(min_score=0.2), geometry=simulator.detector, mask=simulator.good)
     assert len(many(events[0].frame)) >= len(peaks)
 
 
@@ -134,7 +134,7 @@ def test_a_judge_is_no_dense_network() -> None:
     with pytest.raises(ValueError, match="is a dense of version 1; wanted is a judge"):
         load_model("dense")
     with pytest.raises(ValueError, match="wanted is a dense"):
-        PeakFinder(DenseConfig(model="default"))
+        PeakFinder(SegmentationConfig(model="default"))
 
 
 def test_a_folder_of_a_models_name_is_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,13 +149,16 @@ def test_a_folder_of_a_models_name_is_no_model(tmp_path: Path, monkeypatch: pyte
 def test_find_writes_masks_and_dense_peaks(run_file: Path, tmp_path: Path) -> None:
     common = ["-g", str(run_file.with_suffix(".geom")), "-n", "4", "--events", "all"]
     out = tmp_path / "out.cxi"
-    assert main(["find", str(run_file), *common, "--finder", "dense", "--mask-out", "artifacts", "-o", str(out)]) == 0
+    assert (
+        main(["find", str(run_file), *common, "--finder", "segmentation", "--mask-out", "artifacts", "-o", str(out)])
+        == 0
+    )
     with h5py.File(out) as file:
         masks, images = file["/entry_1/data_1/artifacts"], file["/entry_1/data_1/data"]
         assert masks.shape == images.shape
         assert set(np.unique(masks[:])) <= {0, 1}
         assert file["/entry_1/result_1/nPeaks"][:].max() > 0
-        assert json.loads(file["/peakrt"].attrs["run"])["finder"] == "dense"
+        assert json.loads(file["/peakrt"].attrs["run"])["finder"] == "segmentation"
     assert main(["find", str(run_file), *common, "--mask-out", "all", "-o", str(tmp_path / "no.cxi")]) == 1
 
 

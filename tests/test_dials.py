@@ -50,7 +50,7 @@ def test_what_dials_finds_is_found(second: ModuleType, tmp_path: Path, number: s
     if not frame.exists():
         pytest.skip("the real frames are not here")
     result = second.opinions(second.read(frame, tmp_path))
-    theirs, ours, share, rms = result["network"]
+    theirs, ours, share, rms = result["candidate"]
     assert theirs > 200
     assert share > 0.95
     assert share > result["peakfinder8, defaults"][2]

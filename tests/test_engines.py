@@ -170,7 +170,7 @@ def test_finders_without_a_network_say_so(small_detector: Any) -> None:
     frame = [[[0] * 256] * 256]
     with pytest.raises(ValueError, match="its GPU engine is cuda"):
         PeakFinder(Peakfinder8Config(), geometry=small_detector, engine="tensorrt")(frame)
-    with pytest.raises(ValueError, match="v3r3 has no GPU twin"):
+    with pytest.raises(ValueError, match="v3r3 runs on the CPU only"):
         PeakFinder(V3r3Config(), engine="cuda")(frame)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from peakrt import PEAK, PeakFinder, _native
-from peakrt.arrays import whole_panels
-from peakrt.config import DenseConfig, FinderConfig, NetworkConfig, Peakfinder8Config
-from peakrt.finders.candidate import NetworkFinder
+from peakrt.config import CandidateConfig, Config, Peakfinder8Config, SegmentationConfig
+from peakrt.contracts import Setup
+from peakrt.finders.candidate import CandidateFinder
 from peakrt.finders.learned import Learned
 from peakrt.finders.proposer import CANDIDATE, FEATURES
-from peakrt.finders.segmentation import DenseFinder
-from peakrt.gpu.candidate import NETWORK_BATCH, CudaNetworkFinder, judge_arrays
-from peakrt.gpu.segmentation import CONV_LAYER, CudaDenseFinder
+from peakrt.finders.segmentation import SegmentationFinder
+from peakrt.gpu.candidate import NETWORK_BATCH, CudaCandidateFinder, judge_arrays
+from peakrt.gpu.segmentation import CONV_LAYER, CudaSegmentationFinder
 from peakrt.models.engine_onnx import OnnxEngine
 from peakrt.models.model_file import Model, load_model
 
@@ -38,20 +39,14 @@ def pair(
     *,
     asics: Any = None,
     gain: float | None = GAIN,
-    config: NetworkConfig | None = None,
+    config: CandidateConfig | None = None,
     **options: Any,
-) -> tuple[CudaNetworkFinder, NetworkFinder]:
+) -> tuple[CudaCandidateFinder, CandidateFinder]:
     """The GPU's finder and the CPU's, each with what it learns."""
-    config = config or NetworkConfig(bad_pixels="keep")
-    rows = whole_panels(good.shape) if asics is None else asics
-    both = Learned(gain), Learned(gain)
-    cpu, twin = (
-        NetworkFinder(good, radius, rows, config, model=MODEL, engine=ENGINE, learned=learned) for learned in both
-    )
-    finder = CudaNetworkFinder(
-        good, rows, config, model=MODEL, learned=both[1], cpu=twin, **{"dtype": "f4", "batch": 2, **options}
-    )
-    return finder, cpu
+    config = config or CandidateConfig(bad_pixels="keep")
+    both = [Setup(config, good, radius, asics, Learned(gain), model=MODEL, engine=ENGINE) for _ in range(2)]
+    finder = CudaCandidateFinder(both[1], cpu=CandidateFinder(both[1]), **{"dtype": "f4", "batch": 2, **options})
+    return finder, CandidateFinder(both[0])
 
 
 def check_same(
@@ -197,10 +192,10 @@ def test_gain_and_bad_pixels_are_learned_as_on_the_cpu(device: Any) -> None:
     for frame in run:
         for at in hot:
             frame[(0, *at)] += 80 * GAIN
-    finder, cpu = pair(np.ones(shape, bool), None, gain=None, config=NetworkConfig(), batch=1, slots=2)
+    finder, cpu = pair(np.ones(shape, bool), None, gain=None, config=CandidateConfig(), batch=1, slots=2)
     for found, frame in zip(finder.map(run), run, strict=True):
         check_same(found, cpu(frame), exact=is_host(device))
-    finder.tell_bad_pixels()
+    finder.tell_learned()
     assert finder._learned.gain == cpu._learned.gain == pytest.approx(GAIN, rel=0.1)
     learned = cpu._learned.bad_pixels(shape).bad
     assert all(learned[(0, *at)] for at in hot[:2])
@@ -211,7 +206,7 @@ def test_counts_of_bad_pixels_age(device: Any, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("peakrt.gpu.candidate.AGE", 8)
     frame = scene(np.random.default_rng(1), (1, 64, 64), 0)
     frame[0, 20, 20] += 100 * GAIN
-    finder, _ = pair(np.ones((1, 64, 64), bool), None, config=NetworkConfig(), batch=1)
+    finder, _ = pair(np.ones((1, 64, 64), bool), None, config=CandidateConfig(), batch=1)
     list(finder.map([frame] * 8))
     assert finder.frames_seen == 4
     assert int(device.asnumpy(finder._map["times_alone"])[0, 20, 20]) == 7 // 2 + 1
@@ -264,10 +259,8 @@ def run_of(detector: Any, n: int) -> list[np.ndarray]:
     return [scene(rng, detector.shape, 25).astype(np.uint16) for _ in range(n)]
 
 
-@pytest.mark.parametrize("config", [NetworkConfig(), Peakfinder8Config()], ids=["network", "peakfinder8"])
-def test_peak_finder_on_the_gpu_gives_what_the_cpu_gives(
-    device: Any, small_detector: Any, config: FinderConfig
-) -> None:
+@pytest.mark.parametrize("config", [CandidateConfig(), Peakfinder8Config()], ids=["candidate", "peakfinder8"])
+def test_peak_finder_on_the_gpu_gives_what_the_cpu_gives(device: Any, small_detector: Any, config: Config) -> None:
     run = run_of(small_detector, 18)
     mask = np.ones(small_detector.shape, bool)
     mask[:, :, 100:110] = False
@@ -277,7 +270,7 @@ def test_peak_finder_on_the_gpu_gives_what_the_cpu_gives(
     found = list(finder.map(items))
     assert [number for number, _ in found] == list(range(18))
     for (_, peaks), other in zip(found, expected, strict=True):
-        if isinstance(config, NetworkConfig):
+        if isinstance(config, CandidateConfig):
             check_same(peaks, other, exact=is_host(device))
         else:
             assert peaks.tobytes() == other.tobytes()
@@ -352,12 +345,14 @@ def test_dense_on_the_gpu_gives_what_the_cpu_gives(device: Any, shape: tuple[int
     run = [scene(rng, shape, 12) for _ in range(3)]
     good = rng.random(shape) > 0.02
     asics = np.array([(p, a, b, 0, shape[2]) for p in range(shape[0]) for a, b in ((0, 20), (20, shape[1]))], np.int32)
-    learned, engine = Learned(GAIN), OnnxEngine(model)
-    inputs = DenseFinder(good, None, asics, DenseConfig(), model=model, engine=engine, learned=learned)
+    engine = OnnxEngine(model)
+    setup = Setup(SegmentationConfig(), good, None, asics, Learned(GAIN), model=model, engine=engine)
+    inputs = SegmentationFinder(setup)
     p = engine(inputs._proposer.dense_inputs(run[0], GAIN)[:, :, : shape[1] // 2 * 2, : shape[2] // 2 * 2])
-    config = DenseConfig(min_score=float(np.quantile(p[:, 1], 0.985)))
-    cpu = DenseFinder(good, None, asics, config, model=model, engine=engine, learned=learned)
-    finder = CudaDenseFinder(good, asics, config, model=model, learned=learned, cpu=cpu, dtype="f4", batch=2)
+    config = SegmentationConfig(min_score=float(np.quantile(p[:, 1], 0.985)))
+    setup = replace(setup, config=config)
+    cpu = SegmentationFinder(setup)
+    finder = CudaSegmentationFinder(setup, cpu=cpu, dtype="f4", batch=2)
     total = 0
     for found, frame in zip(finder.map(run), run, strict=True):
         expected = cpu(frame)
@@ -368,9 +363,7 @@ def test_dense_on_the_gpu_gives_what_the_cpu_gives(device: Any, shape: tuple[int
             np.testing.assert_allclose(found[name], expected[name], rtol=0 if is_host(device) else 1e-3, err_msg=name)
     assert total > 10
     assert finder.overflows == 0
-    tight = CudaDenseFinder(
-        good, asics, config, model=model, learned=learned, cpu=cpu, dtype="f4", batch=2, foreground_capacity=3
-    )
+    tight = CudaSegmentationFinder(setup, cpu=cpu, dtype="f4", batch=2, foreground_capacity=3)
     np.testing.assert_array_equal(tight(run[0]), cpu(run[0]))
     assert tight.overflows == 1
 
@@ -380,7 +373,6 @@ def test_components_on_the_gpu_are_scipys(host_gpu: HostGpu) -> None:
     ndimage = pytest.importorskip("scipy.ndimage")
     model, shape = small_dense(), (1, 40, 56)
     good, rng = np.ones(shape, bool), np.random.default_rng(4)
-    learned = Learned(GAIN)
     frame = scene(rng, shape, 3)
     for density in (0.0, 0.05, 0.3, 0.9, 1.0):
         p = np.where(rng.random(shape) < density, rng.uniform(0.5, 1, shape), 0.1).astype(np.float32)
@@ -389,9 +381,9 @@ def test_components_on_the_gpu_are_scipys(host_gpu: HostGpu) -> None:
         def network(inputs: np.ndarray, answer: np.ndarray = answer) -> np.ndarray:
             return answer
 
-        cpu = DenseFinder(good, None, None, DenseConfig(), model=model, engine=network, learned=learned)
-        finder = CudaDenseFinder(
-            good, None, DenseConfig(min_score=0.5), model=model, learned=learned, cpu=cpu, dtype="f4", batch=1,
+        setup = Setup(SegmentationConfig(), good, None, None, Learned(GAIN), model=model, engine=network)
+        finder = CudaSegmentationFinder(
+            replace(setup, config=SegmentationConfig(min_score=0.5)), cpu=SegmentationFinder(setup), dtype="f4", batch=1,
             engine=lambda size: HostEngine(size, network), foreground_capacity=good.size,  # type: ignore[arg-type]
         )  # fmt: skip
         found = finder(frame)

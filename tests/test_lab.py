@@ -522,9 +522,9 @@ def test_report_judges_every_finder(run_file: Path, tmp_path: Path) -> None:
     assert "mean F1" in text
     page, table = (tmp_path / "report.html").read_text(), (tmp_path / "report.md").read_text()
     for name in (
-        "network",
-        "network, gain estimated",
-        "network, no geometry",
+        "candidate",
+        "candidate, gain estimated",
+        "candidate, no geometry",
         "peakfinder8, defaults",
         "peakfinder8, tuned here",
         "v3r3",
@@ -533,7 +533,7 @@ def test_report_judges_every_finder(run_file: Path, tmp_path: Path) -> None:
         assert f"<td>{name}</td>" in page
     assert page.count("<svg") == 1
     rows = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in table.splitlines() if line.startswith("| ")}
-    assert float(rows["network"][0]) >= float(rows["peakfinder8, defaults"][0])
+    assert float(rows["candidate"][0]) >= float(rows["peakfinder8, defaults"][0])
     # by threshold: fewer false ones and fewer found, and the line of the default is that of the network
     by_threshold = {float(name): [float(c) for c in cells[:3]] for name, cells in rows.items() if name[0].isdigit()}
     assert set(by_threshold) == set(THRESHOLDS)
@@ -541,7 +541,7 @@ def test_report_judges_every_finder(run_file: Path, tmp_path: Path) -> None:
     assert recall == sorted(recall, reverse=True)
     assert recall[0] > recall[-1]
     assert by_threshold[0.1][1] < by_threshold[0.95][1]
-    assert by_threshold[0.8] == pytest.approx([float(cell) for cell in rows["network"][:3]], abs=0.01)
+    assert by_threshold[0.8] == pytest.approx([float(cell) for cell in rows["candidate"][:3]], abs=0.01)
     done = subprocess.run(
         [sys.executable, "-m", "peakrt_lab.cli", "report", str(run_file.with_suffix(".geom")), "-o", str(tmp_path / "x")],
         capture_output=True, text=True, check=False,

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from peakrt import PeakFinder, Peakfinder8Config, V3r3Config
-from peakrt.config import NetworkConfig
+from peakrt.config import CandidateConfig
 from peakrt.serve import wire
 from peakrt.serve.remote import RemoteFinder, server_status
 from peakrt.serve.server import Server
@@ -72,7 +72,7 @@ def start_server(place: Path, linger: float = 20.0) -> subprocess.Popen[str]:
     return process
 
 
-@pytest.mark.parametrize("config", [CONFIG, V3r3Config(nsigm=4.0), NetworkConfig(gain=1.0, bad_pixels="keep")])
+@pytest.mark.parametrize("config", [CONFIG, V3r3Config(nsigm=4.0), CandidateConfig(gain=1.0, bad_pixels="keep")])
 def test_served_peaks_are_the_finders_own(served: Path, small_detector, config) -> None:
     mask = np.ones((1, 256, 256), bool)
     mask[0, :20, :30] = False
@@ -308,7 +308,7 @@ def test_server_takes_the_frames_of_several_ranks_together_for_a_gpu(
     monkeypatch.setattr(server, "_answer", slowly)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    config = NetworkConfig(gain=1.0, bad_pixels="keep")
+    config = CandidateConfig(gain=1.0, bad_pixels="keep")
     runs = [frames(3, seed) for seed in range(3)]
     runs[1][1] = np.full((1, 256, 256), np.nan, np.float32)
     found: dict[int, list[Any]] = {}
@@ -349,7 +349,7 @@ def test_a_finder_without_such_an_engine_is_refused(place: Path, host_gpu: HostG
     server = Server(place, linger_s=30, workers=1, engine="cuda")
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    with RemoteFinder(V3r3Config(), path=place) as finder, pytest.raises(ValueError, match="no GPU twin"):
+    with RemoteFinder(V3r3Config(), path=place) as finder, pytest.raises(ValueError, match="runs on the CPU only"):
         finder(frames(1)[0])
     server.stop()
     thread.join(timeout=20)

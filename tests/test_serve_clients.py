@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from peakrt import PeakFinder, Peakfinder8Config, V3r3Config
-from peakrt.config import NetworkConfig
+from peakrt.config import CandidateConfig
 from peakrt.serve import wire
 from peakrt.serve.fair_queue import FairQueue, Request, Share, Timed
 from peakrt.serve.remote import RemoteFinder, server_status
@@ -181,8 +181,8 @@ def test_a_malformed_request_ends_its_client_and_no_worker(server: Server, place
         {"options": {"rank": True}},
         {"options": {"nsigm": float("nan")}},
         {"options": {"rank": [[[[]]]]}},
-        {"finder": "network", "options": {"gain": -1.0}},
-        {"finder": "network", "options": {"model": "/dev/zero"}},
+        {"finder": "candidate", "options": {"gain": -1.0}},
+        {"finder": "candidate", "options": {"model": "/dev/zero"}},
         {"finder": "peakfinder8", "options": {"background_radius": 10**6}},
         {"finder": "peakfinder8", "options": {}},
         {"geometry": "p0/min_fs = 0\np0/max_fs = 1000000000\np0/min_ss = 0\np0/max_ss = 1000000000\n"},
@@ -521,7 +521,7 @@ def test_what_is_learned_of_one_place_does_not_touch_another(server: Server, pla
     hot[:, 0, 100, 100] = 500
     peak = rng.poisson(3, (1, 256, 256)).astype(np.float32)
     peak[0, 99:102, 99:102] += [[60, 120, 60], [120, 400, 120], [60, 120, 60]]
-    learning, keeping = NetworkConfig(gain=1.0), NetworkConfig(gain=1.0, bad_pixels="keep")
+    learning, keeping = CandidateConfig(gain=1.0), CandidateConfig(gain=1.0, bad_pixels="keep")
     with (
         RemoteFinder(learning, path=place, place="a") as one, RemoteFinder(learning, path=place, place="b") as two,
         RemoteFinder(keeping, path=place, place="a") as keeper,

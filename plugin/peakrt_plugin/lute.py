@@ -34,7 +34,7 @@ class FindPeaksPeakRTParameters(TaskParameters):
     min_peaks: int = Field(15, description="Least peaks of a hit.")
     max_peaks: int = Field(2048, description="Columns of the peak table.")
     images: str = Field("raw", description="Images in the CXI: raw, gzip, lz4 or none.")
-    finder: str = Field("network", description="network, dense, peakfinder8 or v3r3.")
+    finder: str = Field("candidate", description="candidate, segmentation, peakfinder8 or v3r3.")
 
 
 def command_line(parameters: Any) -> list[str]:

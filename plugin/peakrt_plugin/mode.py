@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from peakrt import NetworkConfig, PeakFinder
+from peakrt import CandidateConfig, PeakFinder
 from peakrt.arrays import as_frame, as_mask
 from peakrt.environment import setting, warn_of_unknown
 from peakrt.peaks import PeakArray
@@ -174,9 +174,9 @@ def known_gain(geometry: Detector | None, learned: Learned | None, known: HostDe
     return gain
 
 
-def network_config(gain: float | None, min_score: float | None = None) -> NetworkConfig:
+def network_config(gain: float | None, min_score: float | None = None) -> CandidateConfig:
     """Options of the network in a host program: bad pixels are learned only where PEAKRT_BAD_PIXELS asks for it."""
-    return NetworkConfig(gain=gain, min_score=min_score, bad_pixels=str(setting("PEAKRT_BAD_PIXELS")))
+    return CandidateConfig(gain=gain, min_score=min_score, bad_pixels=str(setting("PEAKRT_BAD_PIXELS")))
 
 
 def learned_of(path: Path | None) -> Learned | None:

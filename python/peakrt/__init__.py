@@ -1,6 +1,6 @@
 """PeakRT: Bragg peaks from X-ray detector frames, ready for CrystFEL."""
 
-from .config import NetworkConfig, Peakfinder8Config, V3r3Config
+from .config import CandidateConfig, Peakfinder8Config, V3r3Config
 from .event import Event
 from .finder import PeakFinder
 from .finders.peakfinder8 import Peakfinder8, peakfinder8
@@ -9,8 +9,8 @@ from .peaks import PEAK, PeakTable
 
 __all__ = [
     "PEAK",
+    "CandidateConfig",
     "Event",
-    "NetworkConfig",
     "PeakFinder",
     "PeakTable",
     "Peakfinder8",

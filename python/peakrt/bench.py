@@ -25,13 +25,13 @@ import numpy.typing as npt
 
 from peakrt_geometry import load_detector
 
-from .config import FinderConfig, NetworkConfig, Peakfinder8Config
+from .config import CandidateConfig, Config, Peakfinder8Config
 from .finder import PeakFinder
 from .serve.remote import RemoteFinder
 
-CONFIGS: dict[str, FinderConfig] = {
+CONFIGS: dict[str, Config] = {
     "peakfinder8": Peakfinder8Config(samples_per_bin=100),
-    "network": NetworkConfig(bad_pixels="keep"),
+    "candidate": CandidateConfig(bad_pixels="keep"),
 }
 CLIENTS = (1, 2, 4, 8, 16)
 GREEDY_SLOTS = 16

@@ -22,13 +22,14 @@ import numpy as np
 from peakrt_geometry import Detector, detector_names, load_detector, read_geom
 from peakrt_geometry.crystfel import format_geom
 
-from .config import FINDERS, Config, HitConfig, OutputConfig
+from .config import CandidateConfig, Config, HitConfig, OutputConfig
 from .cxi.columns import UNUSABLE
 from .cxi.outputs import check_outputs, companion_paths, fingerprints
 from .cxi.writer import CxiWriter
 from .extras import need
 from .filters import plugin_folder
 from .finder import ENGINES, PeakFinder
+from .finders.registry import FINDERS, kind_of
 from .info import describe_input
 from .models.model_file import load_model
 from .mpi import Job, find_in_job, in_job, rank_of_job, summarise
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 
+DEFAULT_FINDER = kind_of(CandidateConfig()).name
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -110,7 +112,7 @@ def option_name(name: str) -> str:
 
 def add_config(parser: Any, config: type[Config]) -> None:
     """Give a parser or a group one option for each field of a config."""
-    for item in fields(config):  # type: ignore[arg-type]
+    for item in fields(config):
         _add_option(parser, item, "" if item.default is None else f" [{item.default}]")
 
 
@@ -124,7 +126,7 @@ def _add_option(parser: Any, item: Field[Any], default: str) -> None:
 
 def take_config(config: type[AnyConfig], parsed: argparse.Namespace) -> AnyConfig:
     """Make a config from the options given; the others keep their defaults."""
-    given = {item.name: getattr(parsed, item.name, None) for item in fields(config)}  # type: ignore[arg-type]
+    given = {item.name: getattr(parsed, item.name, None) for item in fields(config)}
     return config(**{name: value for name, value in given.items() if value is not None})
 
 
@@ -174,8 +176,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_finder(parser: argparse.ArgumentParser) -> None:
     chosen = parser.add_argument_group("finder")
-    about = "; ".join(f"{name}: {config.about}" for name, config in FINDERS.items())
-    chosen.add_argument("--finder", choices=list(FINDERS), default="network", help=f"{about} [network]")
+    about = "; ".join(f"{name}: {kind.config.about}" for name, kind in FINDERS.items())
+    chosen.add_argument("--finder", choices=list(FINDERS), default=DEFAULT_FINDER, help=f"{about} [{DEFAULT_FINDER}]")
     chosen.add_argument(
         "--engine", choices=ENGINES, default="auto", help="where it runs; auto takes a GPU where there is one [auto]"
     )
@@ -183,9 +185,10 @@ def _add_finder(parser: argparse.ArgumentParser) -> None:
         "--mask", metavar="FILE[:PATH]", help="HDF5 or .npy mask, nonzero = good, on top of the geometry's"
     )
     groups: dict[tuple[str, ...], Any] = {}
-    for name, config in FINDERS.items():
+    configs = {name: kind.config for name, kind in FINDERS.items()}
+    for name, config in configs.items():
         for item in fields(config):
-            sharing = {n: getattr(c, item.name, None) for n, c in FINDERS.items() if item.name in _names(c)}
+            sharing = {n: getattr(c, item.name, None) for n, c in configs.items() if item.name in _names(c)}
             if name != next(iter(sharing)):
                 continue
             owners = tuple(sharing)
@@ -195,7 +198,7 @@ def _add_finder(parser: argparse.ArgumentParser) -> None:
 
 
 def _names(config: type[Config]) -> set[str]:
-    return {item.name for item in fields(config)}  # type: ignore[arg-type]
+    return {item.name for item in fields(config)}
 
 
 def _defaults(values: dict[str, Any]) -> str:
@@ -210,8 +213,8 @@ def _defaults(values: dict[str, Any]) -> str:
 
 def take_finder(parsed: argparse.Namespace, detector: Detector) -> PeakFinder:
     """Finder of the options."""
-    config = FINDERS[parsed.finder]
-    for name in sorted({name for other in FINDERS.values() for name in _names(other)} - _names(config)):
+    config = FINDERS[parsed.finder].config
+    for name in sorted({name for other in FINDERS.values() for name in _names(other.config)} - _names(config)):
         if getattr(parsed, name) is not None:
             raise ValueError(f"{option_name(name)} is not an option of {parsed.finder}, the finder chosen (--finder)")
     mask = None if parsed.mask is None else read_mask(parsed.mask)
@@ -376,7 +379,7 @@ def _find_in_job(parsed: argparse.Namespace) -> int:
 
 def _provenance(parsed: argparse.Namespace, source: Source) -> dict[str, Any]:
     """What decides the outcome of a run: a run is resumed only with the same, down to the files' sizes and times."""
-    config = take_config(FINDERS[parsed.finder], parsed)
+    config = take_config(FINDERS[parsed.finder].config, parsed)
     found: dict[str, Any] = {
         "peakrt": version("peakrt"),
         "inputs": parsed.inputs,
@@ -560,12 +563,12 @@ def _view_source(parsed: argparse.Namespace) -> Source:
 def _event_pictures(parsed: argparse.Namespace, canvas: Canvas) -> EventPictures:
     from .pictures.choose import EventPictures
 
-    names = {item.name for config in FINDERS.values() for item in fields(config)}
+    names = {item.name for kind in FINDERS.values() for item in fields(kind.config)}
     return EventPictures(
         canvas,
         lambda: take_finder(parsed, canvas.detector),
         peaks=parsed.peaks,
-        anew=parsed.finder != "network" or any(getattr(parsed, name) is not None for name in names),
+        anew=parsed.finder != DEFAULT_FINDER or any(getattr(parsed, name) is not None for name in names),
         mask=None if parsed.mask is None else read_mask(parsed.mask),
     )
 
@@ -745,7 +748,7 @@ def _add_bench(commands: Any) -> None:
         what, "serve", _bench_serve, help="the node's server for 1 to 16 processes, against a finder in each"
     )
     serve.add_argument("detector", nargs="?", default="jungfrau1m", help="[jungfrau1m]")
-    serve.add_argument("--finder", action="append", help="network or peakfinder8 [both]")
+    serve.add_argument("--finder", action="append", help="candidate or peakfinder8 [both]")
     serve.add_argument("--clients", type=int, nargs="+", help="processes [1 2 4 8 16]")
 
 

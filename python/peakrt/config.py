@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 
@@ -12,24 +12,46 @@ def option(default: Any, text: str, *, unit: str = "", choices: Sequence[str] = 
     return field(default=default, metadata={"help": text, "unit": unit, "choices": tuple(choices)})
 
 
+@dataclass(frozen=True)
 class Config:
     """Base of the configs: checks the fields that have choices. Raises ValueError for a word that is none of them."""
 
     about: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        for item in fields(self):  # type: ignore[arg-type]
+        self._check_choices()
+        self.check()
+
+    def check(self) -> None:
+        """Raise ValueError for numbers that make no sense."""
+
+    def _check_choices(self) -> None:
+        for item in fields(self):
             value, choices = getattr(self, item.name), item.metadata.get("choices", ())
             if choices and value not in choices:
                 expected = ", ".join(choices[:-1]) + f" or {choices[-1]}"
                 raise ValueError(f"{item.name} is {value!r}, it should be {expected}")
 
 
-@dataclass(frozen=True)
-class NetworkConfig(Config):
-    """Options of the network. There is nothing to tune: a score is the probability that a candidate is a peak."""
+class ModelConfig(Config):
+    """Base of the configs of finders that run a model."""
 
-    about: ClassVar[str] = "the small network that judges candidates, nothing to tune"
+    min_score: float | None
+    gain: float | None
+
+    def check(self) -> None:
+        """Raise ValueError for a score or a gain that cannot be."""
+        if self.min_score is not None and not 0 < self.min_score <= 1:
+            raise ValueError(f"min_score is {self.min_score}, a probability above 0 and at most 1")
+        if self.gain is not None and not 0 < self.gain < float("inf"):
+            raise ValueError(f"gain is {self.gain} ADU a photon, it should be above 0")
+
+
+@dataclass(frozen=True)
+class CandidateConfig(ModelConfig):
+    """Options of the candidate finder. There is nothing to tune: a score is the probability that a candidate is a peak."""
+
+    about: ClassVar[str] = "a small model judges each candidate; nothing to tune"
     min_score: float | None = option(
         None, "least probability of a peak; otherwise the model's own, the same everywhere", unit="0..1"
     )
@@ -43,10 +65,10 @@ class NetworkConfig(Config):
 
 
 @dataclass(frozen=True)
-class DenseConfig(Config):
-    """Options of the dense network, which gives every pixel a class: background, Bragg peak or artifact."""
+class SegmentationConfig(ModelConfig):
+    """Options of the segmentation finder, whose model gives every pixel a class: background, Bragg peak or artifact."""
 
-    about: ClassVar[str] = "the segmentation network that gives every pixel a class"
+    about: ClassVar[str] = "a model gives every pixel a class: background, peak or artifact"
     min_score: float | None = option(
         None, "least probability of a peak's pixels; otherwise the model's own, the same everywhere", unit="0..1"
     )
@@ -110,22 +132,10 @@ class OutputConfig(Config):
         choices=("raw", "gzip", "lz4", "none"),
     )
     mask_out: str = option(
-        "none", "automatic mask of each event, by the dense network (slow)", choices=("none", "artifacts")
+        "none", "automatic mask of each event, by the segmentation model (slow)", choices=("none", "artifacts")
     )
     powder: str = option("none", "powder patterns, the maximum over hits and over misses", choices=("none", "max"))
     on_bad_event: str = option(
         "skip", "an event that cannot be used, such as a frame of NaN or a damaged chunk", choices=("skip", "stop")
     )
     flush_s: float = option(5.0, "time between flushes: what was flushed survives a crash", unit="s")
-
-
-FinderConfig = NetworkConfig | DenseConfig | Peakfinder8Config | V3r3Config
-#: The finders by name; a config's ``about`` says in the help what the finder is.
-FINDERS: dict[str, type[FinderConfig]] = {
-    "network": NetworkConfig, "dense": DenseConfig, "peakfinder8": Peakfinder8Config, "v3r3": V3r3Config,
-}  # fmt: skip
-
-
-def named(config: FinderConfig) -> tuple[str, dict[str, Any]]:
-    """Name in FINDERS and options of a finder's config."""
-    return next(name for name, kind in FINDERS.items() if isinstance(config, kind)), asdict(config)

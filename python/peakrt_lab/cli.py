@@ -19,9 +19,10 @@ import numpy as np
 from tqdm import tqdm
 
 from peakrt.cli import Parser, add_command, add_geometry, load_geometry, option_name, override, run
-from peakrt.config import FINDERS, HitConfig
+from peakrt.config import HitConfig
 from peakrt.extras import need, to_install
 from peakrt.finder import PeakFinder
+from peakrt.finders.registry import FINDERS
 from peakrt.models.model_file import load_model
 from peakrt.sources import open_source
 
@@ -204,7 +205,7 @@ def _peak_sets(text: str, parsed: argparse.Namespace) -> PeakSets:
         return truth_sets(path, detector)
     if kind in FINDERS:
         source = open_source([path], detector)
-        return finder_sets(source.events(), PeakFinder(FINDERS[kind](), geometry=source.detector))
+        return finder_sets(source.events(), PeakFinder(FINDERS[kind].config(), geometry=source.detector))
     if path.endswith((".stream", ".jsonl")) or kind == "predictions":
         return stream_sets(path, detector, predictions=kind == "predictions")
     return cxi_sets(path)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from peakrt.config import DenseConfig, HitConfig, NetworkConfig, Peakfinder8Config, V3r3Config
+from peakrt.config import CandidateConfig, HitConfig, Peakfinder8Config, SegmentationConfig, V3r3Config
 from peakrt.event import Event
 from peakrt.finder import PeakFinder
 from peakrt.models.model_file import load_model
@@ -93,10 +93,10 @@ def judge_run(
     tuned, _ = tune(events[:first], {k: every[k] for k in range(first)}, detector, gain=gain)
     photons = V3r3Config(amax_thr=3 * gain, atot_thr=5 * gain)
     finders: dict[str, PeakFinder] = {
-        "network": PeakFinder(NetworkConfig(), geometry=detector),
-        "network, gain estimated": PeakFinder(NetworkConfig(), geometry=_without_gain(detector)),
-        "network, no geometry": PeakFinder(NetworkConfig(gain=known_gain), mask=detector.mask),
-        "dense student": PeakFinder(DenseConfig(), geometry=detector),
+        "candidate": PeakFinder(CandidateConfig(), geometry=detector),
+        "candidate, gain estimated": PeakFinder(CandidateConfig(), geometry=_without_gain(detector)),
+        "candidate, no geometry": PeakFinder(CandidateConfig(gain=known_gain), mask=detector.mask),
+        "dense student": PeakFinder(SegmentationConfig(), geometry=detector),
         "peakfinder8, defaults": PeakFinder(Peakfinder8Config(), geometry=detector),
         TUNED: PeakFinder(tuned, geometry=detector),
         "v3r3": PeakFinder(photons, geometry=detector),
@@ -109,8 +109,8 @@ def judge_run(
         say(f"{path.name}: {name}")
         found, scores = _find(finder, judged, first)
         rows.append(_judge(path.stem, name, found, scores, expected, truth))
-    say(f"{path.name}: network, by threshold")
-    low = PeakFinder(NetworkConfig(min_score=min(THRESHOLDS)), geometry=detector)
+    say(f"{path.name}: candidate, by threshold")
+    low = PeakFinder(CandidateConfig(min_score=min(THRESHOLDS)), geometry=detector)
     found, scores = _find(low, judged, first)
     rows[0].by_threshold = _by_threshold(found, scores, expected, truth)
     if dials:
@@ -200,7 +200,7 @@ def cells(row: Row) -> list[str]:
     return [row.finder, *("-" if value == "nan" else value for value in text)]
 
 
-THRESHOLD_HEAD = ("network, score at least", "F1", "precision", "recall", "blank")
+THRESHOLD_HEAD = ("candidate, score at least", "F1", "precision", "recall", "blank")
 
 
 def threshold_cells(row: Row) -> list[list[str]]:
@@ -272,7 +272,7 @@ def _plot(group: list[Row]) -> str:
     axes, beside = figure.subplots(1, 2, width_ratios=(3, 2))
     axes.set_prop_cycle(color=[*colormaps["tab10"](range(10)), "black", "gray"])
     for row in group:
-        style = "-o" if row.finder.startswith("network") else "--s"
+        style = "-o" if row.finder.startswith("candidate") else "--s"
         axes.plot(range(len(SNR_CLASSES)), [row.recall(*c) for c in SNR_CLASSES], style, label=row.finder, markersize=4)
     axes.set_xticks(range(len(SNR_CLASSES)), [f"{a:g}-{b:g}" for a, b in SNR_CLASSES])
     axes.set(xlabel="SNR of the true peak", ylabel="recall", ylim=(0, 1.02))

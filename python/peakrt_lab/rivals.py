@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from peakrt.config import DenseConfig, NetworkConfig
+from peakrt.config import CandidateConfig, SegmentationConfig
+from peakrt.contracts import Engine
 from peakrt.finder import PeakFinder
-from peakrt.finders.candidate import Engine
 from peakrt_geometry import Detector
 
 from .trees import TREES, load, predict
@@ -20,18 +20,12 @@ class Rival:
     """engine : in the place of the shipped network of the configuration's finder."""
 
     name: str
-    config: NetworkConfig | DenseConfig
+    config: CandidateConfig | SegmentationConfig
     engine: Engine
 
     def finder(self, detector: Detector) -> PeakFinder:
         """Its finder for a detector."""
-        return _Finder(self, detector)
-
-
-class _Finder(PeakFinder):
-    def __init__(self, rival: Rival, detector: Detector) -> None:
-        super().__init__(rival.config, geometry=detector)
-        self._network = rival.engine
+        return PeakFinder(self.config, geometry=detector, network=self.engine)
 
 
 def find_rivals(folders: Iterable[Path]) -> list[Rival]:
@@ -41,12 +35,12 @@ def find_rivals(folders: Iterable[Path]) -> list[Rival]:
         here = []
         if (folder / TREES).exists():
             trees = partial(predict, load(folder / TREES))
-            here.append(Rival("boosted trees", NetworkConfig(), trees))
+            here.append(Rival("boosted trees", CandidateConfig(), trees))
         if (folder / "teacher.json").exists():
             from .train_dense import dense_rivals
 
             for name, (engine, threshold) in dense_rivals(folder).items():
-                here.append(Rival(name, DenseConfig(min_score=threshold), engine))
+                here.append(Rival(name, SegmentationConfig(min_score=threshold), engine))
         if not here:
             raise FileNotFoundError(
                 f"{folder} holds neither trees nor networks: it is a work folder of train, once done"

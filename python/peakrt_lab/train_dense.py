@@ -17,11 +17,11 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from peakrt.config import DenseConfig
+from peakrt.config import SegmentationConfig
+from peakrt.contracts import Engine, Setup
 from peakrt.cxi.reader import SlabPeaks
-from peakrt.finders.candidate import Engine
 from peakrt.finders.learned import Learned
-from peakrt.finders.segmentation import PEAK_CLASS, DenseFinder
+from peakrt.finders.segmentation import PEAK_CLASS, SegmentationFinder
 from peakrt.models.model_file import Model
 from peakrt.peaks import PeakArray, slab_ss
 
@@ -130,12 +130,12 @@ class HeldOut:
             shares = engine(scene.proposer().dense_inputs(scene.event.frame, scene.gain))
             radius = detector.radius if scene.with_geometry else None
             for threshold, of_scene in found.items():
-                finder = DenseFinder(
-                    scene.simulator.good, radius, detector.asics, DenseConfig(min_score=threshold),
-                    model=Model("student", b"", threshold, {}, "dense"), engine=partial(_answered, shares),
-                    learned=Learned(scene.gain),
+                setup = Setup(
+                    SegmentationConfig(min_score=threshold), scene.simulator.good, radius, detector.asics,
+                    Learned(scene.gain), model=Model("student", b"", threshold, {}, "dense"),
+                    engine=partial(_answered, shares),
                 )  # fmt: skip
-                of_scene[number] = finder(scene.event.frame)
+                of_scene[number] = SegmentationFinder(setup)(scene.event.frame)
         return found
 
     def in_slab(self, found: Mapping[int, PeakArray]) -> PeakSets:

@@ -172,7 +172,7 @@ def _put_peaks(file: h5py.File) -> list[str]:
     for name in names:
         file[name] = np.zeros((3, 4), "f4")
     file[PROGRESS], file[GAIN], file[BAD_PIXELS] = 3, 1.5, np.zeros((2, 2), "i4")
-    file[PROVENANCE].attrs["run"] = json.dumps({"inputs": ["a"], "options": {}, "finder": "network"})
+    file[PROVENANCE].attrs["run"] = json.dumps({"inputs": ["a"], "options": {}, "finder": "candidate"})
     return [N_PEAKS, N_PEAKS, *names, PROGRESS, GAIN, BAD_PIXELS, PROVENANCE, RESULT]
 
 
@@ -310,7 +310,7 @@ def wire(folder: Path) -> Target:
         return struct.pack("!II", len(text), len(payload)) + text + payload
 
     greeting = {
-        "version": messages.VERSION, "ask": "finder", "finder": "network", "options": {"min_score": 0.5}, "geometry": None,
+        "version": messages.VERSION, "ask": "finder", "finder": "candidate", "options": {"min_score": 0.5}, "geometry": None,
         "place": "", "shape": [1, 8, 8], "slots": 2, "slot_bytes": 256, "deaths": 0, "resent": 0,
     }  # fmt: skip
     known = messages.read_hello(greeting, b"")

@@ -1,1 +1,1 @@
-"""The finders, and what they share."""
+"""The finders, and what they share; registry.py lists them."""

@@ -3,49 +3,40 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..arrays import whole_panels
-from ..config import NetworkConfig
-from ..models.model_file import Model
+from ..config import CandidateConfig
+from ..contracts import BatchFinder, FrameFinder, Setup
 from ..peaks import PeakArray
 from .learned import Learned, Turn
-from .proposer import Proposer
+from .proposer import FEATURES, Proposer
 
 log = logging.getLogger("peakrt")
-Engine = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 
 
-class NetworkFinder:
+class CandidateFinder:
     """Finds the peaks of frames of one mask: candidates in units of sigma, judged by a network.
 
-    good : (panel, ss, fs); radius : of each pixel, None takes background and noise from tiles instead
-    asics : (n, 5), None: the panels
+    setup : with a CandidateConfig, a model and what runs it; without a radius, background and noise come from tiles
     """
 
-    def __init__(
-        self,
-        good: npt.NDArray[np.bool_],
-        radius: npt.NDArray[np.float32] | None,
-        asics: npt.NDArray[np.int32] | None,
-        config: NetworkConfig,
-        *,
-        model: Model,
-        engine: Engine,
-        learned: Learned,
-    ) -> None:
-        rows = whole_panels(good.shape) if asics is None else asics
-        self._proposer, self._gains = Proposer(good, radius, asics=rows), GainKeeper(good, rows, learned)
-        self._config, self._engine, self._learned = config, engine, learned
-        self._least = model.least_scores(config.min_score)
+    def __init__(self, setup: Setup) -> None:
+        assert isinstance(setup.config, CandidateConfig)
+        assert setup.model is not None
+        assert setup.engine is not None
+        rows = setup.asic_rows
+        self._setup, self._engine, self._learned = setup, setup.engine, setup.learned
+        self._proposer = Proposer(setup.good, setup.radius, asics=rows)
+        self._gains = GainKeeper(setup.good, rows, setup.learned)
+        self._learns = setup.config.bad_pixels == "learn"
+        self._min_scores = setup.model.least_scores(setup.config.min_score)
 
-    def clone(self) -> NetworkFinder:
+    def clone(self) -> CandidateFinder:
         """A finder that shares plan, engine and what is learned but may run in another thread."""
-        twin = object.__new__(NetworkFinder)
+        twin = object.__new__(CandidateFinder)
         twin.__dict__.update(self.__dict__)
         twin._proposer = self._proposer.clone()
         return twin
@@ -58,7 +49,7 @@ class NetworkFinder:
         self._proposer.propose(frame, self.gain_for(frame, turn))
         numbers = self._proposer.describe()
         scores = self._engine(numbers)
-        if self._config.bad_pixels == "learn":
+        if self._learns:
             candidates = self._proposer.candidates
             if turn is not None:
                 turn.wait()
@@ -67,7 +58,11 @@ class NetworkFinder:
             scores = np.where(bad.suspects(candidates), np.float32(0), scores)
             if turn is not None:
                 turn.passed()
-        return self._proposer.measure(scores, *self._least)
+        return self._proposer.measure(scores, *self._min_scores)
+
+    def with_good(self, good: npt.NDArray[np.bool_]) -> CandidateFinder | None:
+        """None: a plan for another mask is made anew."""
+        return None
 
     def plan_arrays(self) -> dict[str, Any]:
         """What a device needs of the proposer's plan."""
@@ -76,6 +71,25 @@ class NetworkFinder:
     def gain_for(self, frame: npt.NDArray[Any], turn: Turn | None = None) -> float:
         """ADU a photon: known, or estimated from the first frame that allows it."""
         return self._gains(frame, self._proposer, turn)
+
+
+def on_cpu(setup: Setup) -> FrameFinder:
+    """The finder on the CPU."""
+    return CandidateFinder(setup)
+
+
+def on_gpu(setup: Setup, dtype: np.dtype[Any], engine: str, cpu: FrameFinder) -> BatchFinder:
+    """The finder on a GPU; engine "cuda" judges by a kernel of ours, "tensorrt" by TensorRT."""
+    from ..gpu.candidate import CudaCandidateFinder
+    from ..models.engine_tensorrt import engine_for
+
+    assert isinstance(cpu, CandidateFinder)
+    assert setup.model is not None
+    by_tensorrt = None
+    if engine == "tensorrt":
+        model = setup.model
+        by_tensorrt = lambda rows: engine_for(model, (rows, len(FEATURES)))  # noqa: E731
+    return CudaCandidateFinder(setup, cpu=cpu, dtype=dtype, engine=by_tensorrt)
 
 
 class GainKeeper:

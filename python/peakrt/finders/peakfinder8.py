@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from .. import _native
 from ..arrays import as_frame, as_mask, as_radius, check_asics, whole_panels
+from ..contracts import BatchFinder, FrameFinder, Setup, Stateless
 from ..peaks import PEAK, PeakArray
 
 
@@ -109,3 +113,30 @@ def peakfinder8(
         background_radius=background_radius,
     )
     return finder(frame)
+
+
+def _options(setup: Setup) -> dict[str, Any]:
+    """Keywords of peakfinder8, on the CPU and on the GPU."""
+    options = asdict(setup.config)
+    if options["adc_threshold"] is None:
+        # In a nearly empty frame a sigma is less than a photon, and chance pairs of photons would be peaks.
+        options["adc_threshold"] = 2.5 * (setup.photon_gain or 0.0)
+    return {**options, "asics": setup.asics}
+
+
+def on_cpu(setup: Setup) -> FrameFinder:
+    """The finder on the CPU."""
+    assert setup.radius is not None
+    return _as_frame_finder(Peakfinder8(setup.good, setup.radius, original=False, **_options(setup)))
+
+
+def _as_frame_finder(finder: Peakfinder8) -> FrameFinder:
+    return Stateless(finder, lambda: _as_frame_finder(finder.clone()))
+
+
+def on_gpu(setup: Setup, dtype: np.dtype[Any], engine: str, cpu: FrameFinder) -> BatchFinder:
+    """The finder on a GPU."""
+    from ..gpu.peakfinder8 import CudaPeakfinder8
+
+    assert setup.radius is not None
+    return CudaPeakfinder8(setup.good, setup.radius, dtype=dtype, **_options(setup))

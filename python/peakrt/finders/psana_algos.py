@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy.typing as npt
 
 from .. import _native
 from ..arrays import as_frame, as_mask
+from ..contracts import FrameFinder, Setup, Stateless
 from ..peaks import PEAK, PeakArray
 
 
@@ -72,3 +74,9 @@ def v4r3(
     array, good = _frame_and_mask(frame, mask)
     selection = (npix_min, npix_max, amax_thr, atot_thr, son_min)
     return _native.v4r3(array, good, PEAK, thr_low, thr_high, rank, r0, dr, *selection)
+
+
+def on_cpu(setup: Setup) -> FrameFinder:
+    """v3r3 on the CPU."""
+    options = asdict(setup.config)
+    return Stateless(lambda frame: v3r3(frame, setup.good, **options))

@@ -2,54 +2,55 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..arrays import asic_numbers, whole_panels
-from ..config import DenseConfig
-from ..models.model_file import Model
+from ..arrays import asic_numbers
+from ..config import SegmentationConfig
+from ..contracts import BatchFinder, FrameFinder, Setup
+from ..models.model_file import load_model
 from ..peaks import PeakArray
-from .candidate import Engine, GainKeeper
+from .candidate import GainKeeper
 from .components import label_asics
-from .learned import Learned, Turn
+from .learned import Turn
 from .proposer import CANDIDATE, Proposer
 
 #: Classes of the PeakNet papers.
 BACKGROUND, PEAK_CLASS, ARTIFACT = range(3)
 
 
-class DenseFinder:
+class SegmentationFinder:
     """Finds the peaks of frames of one mask, and their artifacts.
 
-    good : (panel, ss, fs); radius : of each pixel, None takes background and noise from tiles instead
-    asics : (n, 5), None: the panels; engine : given inputs (n, channel, ss, fs) gives probabilities of the classes
+    setup : with a SegmentationConfig, a model, and what gives the probabilities of the classes (n, class, ss, fs) for inputs
+        (n, channel, ss, fs); without a radius, background and noise come from tiles
     """
 
-    def __init__(
-        self,
-        good: npt.NDArray[np.bool_],
-        radius: npt.NDArray[np.float32] | None,
-        asics: npt.NDArray[np.int32] | None,
-        config: DenseConfig,
-        *,
-        model: Model,
-        engine: Engine,
-        learned: Learned,
-    ) -> None:
-        rows = whole_panels(good.shape) if asics is None else asics
-        self._good, self._asics, self._asic_of = good, rows, asic_numbers(good.shape, rows)
-        self._proposer = Proposer(good, radius, asics=rows)
-        self._engine, self._threshold = engine, model.least_scores(config.min_score)[0]
-        self._gains = GainKeeper(good, rows, learned)
+    def __init__(self, setup: Setup) -> None:
+        assert isinstance(setup.config, SegmentationConfig)
+        assert setup.model is not None
+        assert setup.engine is not None
+        rows = setup.asic_rows
+        self._setup, self._engine = setup, setup.engine
+        self._good, self._asics, self._asic_of = setup.good, rows, asic_numbers(setup.good.shape, rows)
+        self._proposer = Proposer(setup.good, setup.radius, asics=rows)
+        self._threshold = setup.model.least_scores(setup.config.min_score)[0]
+        self._gains = GainKeeper(setup.good, rows, setup.learned)
 
-    def clone(self) -> DenseFinder:
+    def clone(self) -> SegmentationFinder:
         """A finder that shares plan, engine and what is learned but may run in another thread."""
-        twin = object.__new__(DenseFinder)
+        twin = object.__new__(SegmentationFinder)
         twin.__dict__.update(self.__dict__)
         twin._proposer = self._proposer.clone()
         return twin
+
+    def with_good(self, good: npt.NDArray[np.bool_]) -> SegmentationFinder:
+        """One for another mask, with the same model."""
+        return SegmentationFinder(replace(self._setup, good=good))
 
     def plan_arrays(self) -> dict[str, Any]:
         """What a device needs of the proposer's plan."""
@@ -94,3 +95,29 @@ class DenseFinder:
         if n_ss % 2 or n_fs % 2:
             inputs = np.pad(inputs, ((0, 0), (0, 0), (0, n_ss % 2), (0, n_fs % 2)))
         return self._engine(inputs)[:, :, :n_ss, :n_fs]
+
+
+def on_cpu(setup: Setup) -> FrameFinder:
+    """The finder on the CPU."""
+    return SegmentationFinder(setup)
+
+
+def on_gpu(setup: Setup, dtype: np.dtype[Any], engine: str, cpu: FrameFinder) -> BatchFinder:
+    """The finder on a GPU; engine "cuda" runs the model by kernels of ours, "tensorrt" by TensorRT."""
+    from ..gpu.segmentation import CudaSegmentationFinder
+    from ..models.engine_tensorrt import engine_for
+
+    assert isinstance(cpu, SegmentationFinder)
+    assert setup.model is not None
+    if engine == "cuda":
+        return CudaSegmentationFinder(setup, cpu=cpu, dtype=dtype)
+    # TensorRT is strongly typed: half precision is a model file of its own.
+    shipped = setup.model.name == SegmentationConfig().model
+    model = load_model("dense-fp16", "dense") if shipped else setup.model
+    return CudaSegmentationFinder(
+        replace(setup, model=model),
+        cpu=cpu,
+        dtype=dtype,
+        half=model.precision == "fp16",
+        engine=partial(engine_for, model),
+    )

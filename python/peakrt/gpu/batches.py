@@ -8,6 +8,7 @@ comes back. What a slot does with its own frames is captured as a CUDA graph whe
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..arrays import as_frame
+from ..contracts import FinderKind
 from ..extras import to_install
 from ..peaks import PEAK, PeakArray
 
@@ -104,6 +106,9 @@ class Stage:
 class Slot:
     """Buffers and stream of one batch in flight."""
 
+    def tell_learned(self) -> None:
+        """Copy what the device has learned to the host; most finders learn nothing."""
+
     def __init__(
         self,
         cupy: Any,
@@ -131,7 +136,7 @@ class Slot:
 
 
 class GpuFinder:
-    """What a finder on a GPU is, whatever it finds by: batches in, PEAK arrays out, in order.
+    """Base class of the finders on a GPU: takes frames in batches and gives their peaks in order.
 
     A finder gives its family of kernels, its struct, its plan's arrays and its stages, and it
     finds on the CPU what the GPU has no room for: ``overflows`` counts such batches.
@@ -141,6 +146,9 @@ class GpuFinder:
     #: Written by the kernels, beside a finder's own scratch.
     peak_arrays = ("peaks", "peak_frame", "peak_place")
     counters: tuple[str, ...] = ("n_peaks",)
+
+    def tell_learned(self) -> None:
+        """Copy what the device has learned to the host; most finders learn nothing."""
 
     def __init__(
         self,
@@ -395,3 +403,78 @@ def split_peaks(
     ends = np.searchsorted(frame[order], np.arange(n_frames + 1))
     ordered = peaks[order]
     return [ordered[ends[k] : ends[k + 1]] for k in range(n_frames)]
+
+
+def choose_engine(engine: str, kind: FinderKind) -> str:
+    """The engine that a finder runs on: what was asked for, or for "auto" a GPU where there is one, logged once.
+
+    Raises ValueError for an engine that the finder cannot run on.
+    """
+    if engine == "cpu":
+        return engine
+    cannot = "" if kind.on_gpu is not None else f"{kind.name} runs on the CPU only"
+    if engine != "auto":
+        if engine not in kind.engines and not cannot:
+            cannot = f"{kind.name} has no model for TensorRT: its GPU engine is {' or '.join(kind.engines)}"
+        if cannot:
+            raise ValueError(f"{cannot}: choose another engine or finder")
+        return engine
+    try:
+        if cannot:
+            raise RuntimeError(cannot)
+        check_gpu()
+    except RuntimeError as error:
+        log.info("engine auto: using the CPU (%s)", error)
+        return "cpu"
+    log.info("engine auto: using the GPU")
+    return "cuda"
+
+
+class FrameRun:
+    """Frames that come one after another with one mask, shape and dtype, taken from a feed.
+
+    held : those that were handed out and not yet taken back; rest : the item after them, which differs
+    """
+
+    def __init__(self, first: Any, mask: Any, good: npt.NDArray[np.bool_], feed: Iterator[Any]) -> None:
+        self.good, self.dtype, self.held = good, first.dtype, deque([first])
+        self.rest: list[Any] = []
+        self._first, self._mask, self._feed = first, mask, feed
+
+    def __iter__(self) -> Iterator[Any]:
+        first = self._first
+        yield first
+        for frame, mask in self._feed:
+            array = _on_host_or_device(frame)
+            if array.dtype != first.dtype or array.shape != first.shape or not _same_mask(mask, self._mask):
+                self.rest.append((frame, mask))
+                return
+            self.held.append(array)
+            yield array
+
+
+def runs_of_one_kind(
+    items: Iterable[Any], mask_for: Callable[[Any, tuple[int, ...]], npt.NDArray[np.bool_]]
+) -> Iterator[FrameRun]:
+    """Cut (frame, mask) pairs into runs of one kind; each run is to be used up before the next is asked for.
+
+    mask_for : the good pixels of an event, given its mask and its frame's shape
+    """
+    feed = iter(items)
+    ahead = next(feed, None)
+    while ahead is not None:
+        first, mask = _on_host_or_device(ahead[0]), ahead[1]
+        run = FrameRun(first, mask, mask_for(mask, tuple(first.shape)), feed)
+        yield run
+        ahead = run.rest[0] if run.rest else None
+
+
+def _on_host_or_device(frame: Any) -> Any:
+    """A frame as an array of three axes, on the host unless it lies on a GPU already."""
+    if isinstance(frame, np.ndarray) or not hasattr(frame, "__cuda_array_interface__"):
+        return as_frame(frame)
+    return frame[None] if frame.ndim == 2 else frame
+
+
+def _same_mask(a: Any, b: Any) -> bool:
+    return a is b or (a is not None and b is not None and np.array_equal(a, b))

@@ -1,4 +1,4 @@
-"""Propose and judge on a GPU: the finder of network.py, batch by batch.
+"""The candidate finder on a GPU, batch by batch.
 
 Every formula is the CPU's, from the same headers, so the peaks are the same; only logarithms and exponentials differ in
 their last bits, and with them scores by 1e-5. The judge runs in a kernel of ours, or in an engine that scores the numbers
@@ -15,11 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _native
-from ..arrays import whole_panels
-from ..config import NetworkConfig
+from ..config import CandidateConfig
+from ..contracts import Setup
 from ..finders.bad_pixels import AGE
-from ..finders.candidate import NetworkFinder
-from ..finders.learned import Learned
+from ..finders.candidate import CandidateFinder
 from ..finders.proposer import CANDIDATE, FEATURES
 from ..models.model_file import Model
 from ..peaks import PeakArray
@@ -136,10 +135,8 @@ class GpuProposer(GpuFinder):
     def __init__(
         self,
         cupy: Any,
-        good: npt.NDArray[np.bool_],
-        asics: npt.NDArray[np.int32] | None,
+        setup: Setup,
         *,
-        learned: Learned,
         cpu: ProposerOnCpu,
         host_plan: dict[str, Any],
         least_scores: tuple[float, float],
@@ -152,9 +149,9 @@ class GpuProposer(GpuFinder):
         capacity: int,
         peak_capacity: int | None,
     ) -> None:
-        rows = np.ascontiguousarray(whole_panels(good.shape) if asics is None else asics, np.int32)
+        good, rows = setup.good, np.ascontiguousarray(setup.asic_rows, np.int32)
         plan = device_plan(host_plan, rows)
-        self._learned, self._cpu = learned, cpu
+        self._learned, self._cpu = setup.learned, cpu
         groups = len(plan["group_deep"])
         self._numbers: dict[str, Any] = {
             "shape": good.shape, "n_bins": plan["n_bins"], "n_bins_padded": groups * _D["lanes"], "n_groups": groups,
@@ -213,10 +210,10 @@ class GpuProposer(GpuFinder):
         return self._cpu(frame)
 
 
-class CudaNetworkFinder(GpuProposer):
+class CudaCandidateFinder(GpuProposer):
     """The network's finder on a GPU for one mask.
 
-    good, asics, config, model, learned : as for :class:`peakrt.finders.candidate.NetworkFinder`
+    setup : as for :class:`peakrt.finders.candidate.CandidateFinder`
     cpu : finder of the same kind, for frames that tell the gain and for batches without room
     engine : given the rows of a batch, makes an engine of each slot; None: the judge's own kernel
     capacity : candidates of a frame, peak_capacity : peaks of a batch, by default 2048 a frame; batches with more of either
@@ -227,13 +224,9 @@ class CudaNetworkFinder(GpuProposer):
 
     def __init__(
         self,
-        good: npt.NDArray[np.bool_],
-        asics: npt.NDArray[np.int32] | None,
-        config: NetworkConfig,
+        setup: Setup,
         *,
-        model: Model,
-        learned: Learned,
-        cpu: NetworkFinder,
+        cpu: CandidateFinder,
         engine: Callable[[int], DeviceEngine] | None = None,
         dtype: npt.DTypeLike = np.uint16,
         batch: int = BATCH,
@@ -242,6 +235,9 @@ class CudaNetworkFinder(GpuProposer):
         peak_capacity: int | None = None,
     ) -> None:
         cupy = check_gpu()
+        config, model, good = setup.config, setup.model, setup.good
+        assert isinstance(config, CandidateConfig)
+        assert model is not None
         # An engine of TensorRT needs no weights here; the kernel is not launched then.
         judge = judge_arrays(model) if engine is None else {name: np.zeros(1, np.float32) for name in JUDGE_ARRAYS}
         self._learns = config.bad_pixels == "learn"
@@ -249,7 +245,7 @@ class CudaNetworkFinder(GpuProposer):
         windows, tiles = max(1, len(plan["windows"])), ((batch, len(plan["tile_weight"])), np.float32)
         rows: tuple[tuple[int, ...], npt.DTypeLike] = ((batch, capacity), np.float32)
         super().__init__(
-            cupy, good, asics, learned=learned, cpu=cpu, host_plan=plan, dtype=dtype, batch=batch, slots=slots, capacity=capacity,
+            cupy, setup, cpu=cpu, host_plan=plan, dtype=dtype, batch=batch, slots=slots, capacity=capacity,
             peak_capacity=peak_capacity, least_scores=model.least_scores(config.min_score),
             arrays=judge, numbers={
                 "n_hidden1": len(judge["bias1"]), "n_hidden2": len(judge["bias2"]), "learn": self._learns,
@@ -264,7 +260,7 @@ class CudaNetworkFinder(GpuProposer):
         self._map = {name: cupy.zeros(good.shape, kind) for name, kind in _MAPS.items()}
         self.frames_seen = 0
         if self._learns:
-            known = learned.bad_pixels(good.shape)
+            known = setup.learned.bad_pixels(good.shape)
             self.frames_seen = known.frames
             self._map["times_alone"] = cupy.asarray(known.times.astype(np.int32))
             self._map["bad"] = cupy.asarray(known.bad.astype(np.uint8))
@@ -336,10 +332,10 @@ class CudaNetworkFinder(GpuProposer):
         super()._run(slot, frames, n)
 
     def _find_on_cpu(self, frame: npt.NDArray[Any]) -> PeakArray:
-        self.tell_bad_pixels()
+        self.tell_learned()
         return super()._find_on_cpu(frame)
 
-    def tell_bad_pixels(self) -> None:
+    def tell_learned(self) -> None:
         """Copy what the device has learned of bad pixels to the host."""
         if self._learns:
             for slot in self._slots:

@@ -1,4 +1,4 @@
-"""The dense network on a GPU: the finder of dense.py, batch by batch.
+"""The segmentation finder on a GPU, batch by batch.
 
 Statistics, components and measurement are kernels of ours, with the CPU's arithmetic. The network between them runs through
 TensorRT, or, where there is none, through our own convolutions: plain ones, which a GPU without TensorRT is better used for
@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _native
-from ..arrays import asic_numbers, whole_panels
-from ..config import DenseConfig
-from ..finders.learned import Learned
+from ..arrays import asic_numbers
+from ..config import SegmentationConfig
+from ..contracts import Setup
 from ..finders.proposer import DENSE_CHANNELS, FEATURES
-from ..finders.segmentation import DenseFinder
+from ..finders.segmentation import SegmentationFinder
 from ..models.model_file import Model
 from .batches import KERNELS, POINTER, Launch, Slot, Stage, check_gpu, pack
 from .candidate import BATCH as JUDGE_BATCH
@@ -61,28 +61,24 @@ def engine_shape(model: Model, frame: tuple[int, ...] | None) -> tuple[int, ...]
     return input_shape(frame, BATCH)
 
 
-class CudaDenseFinder(GpuProposer):
+class CudaSegmentationFinder(GpuProposer):
     """The dense network's finder on a GPU for one mask.
 
-    good, asics, config, model, learned : as for :class:`peakrt.finders.segmentation.DenseFinder`
+    setup : as for :class:`peakrt.finders.segmentation.SegmentationFinder`
     cpu : finder of the same kind, for frames that tell the gain and for batches without room
     engine : given the shape of the input, makes an engine of each slot; None: our own convolutions
     half : whether that engine's input is float16
     foreground_capacity : pixels of a frame that are likely a peak's, by default one in 64
-    Otherwise as :class:`peakrt.gpu.candidate.CudaNetworkFinder`.
+    Otherwise as :class:`peakrt.gpu.candidate.CudaCandidateFinder`.
     """
 
     counters = ("n_peaks", "n_candidates", "n_foreground")
 
     def __init__(
         self,
-        good: npt.NDArray[np.bool_],
-        asics: npt.NDArray[np.int32] | None,
-        config: DenseConfig,
+        setup: Setup,
         *,
-        model: Model,
-        learned: Learned,
-        cpu: DenseFinder,
+        cpu: SegmentationFinder,
         engine: Callable[[tuple[int, ...]], DeviceEngine] | None = None,
         half: bool = False,
         dtype: npt.DTypeLike = np.uint16,
@@ -93,13 +89,15 @@ class CudaDenseFinder(GpuProposer):
         foreground_capacity: int | None = None,
     ) -> None:
         cupy = check_gpu()
-        rows = whole_panels(good.shape) if asics is None else asics
+        config, model, good, rows = setup.config, setup.model, setup.good, setup.asic_rows
+        assert isinstance(config, SegmentationConfig)
+        assert model is not None
         self._input = input_shape(good.shape, batch)
         images, _, even_ss, even_fs = self._input
         foreground = foreground_capacity or max(4096, good.size // 64)
         pixels = ((batch, foreground), np.int32)
         super().__init__(
-            cupy, good, rows, learned=learned, cpu=cpu, host_plan=cpu.plan_arrays(), dtype=dtype, batch=batch, slots=slots, capacity=capacity,
+            cupy, setup, cpu=cpu, host_plan=cpu.plan_arrays(), dtype=dtype, batch=batch, slots=slots, capacity=capacity,
             peak_capacity=peak_capacity, least_scores=model.least_scores(config.min_score),
             arrays={"asic_of": asic_numbers(good.shape, rows)}, numbers={
                 "even_ss": even_ss, "even_fs": even_fs, "dense_half": half, "foreground_capacity": foreground,

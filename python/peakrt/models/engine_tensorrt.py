@@ -125,3 +125,8 @@ class TensorRTEngine:
         self._context.set_tensor_address(self._output, outputs)
         if not self._context.execute_async_v3(stream):
             raise RuntimeError(f"TensorRT cannot run the engine: {_words(self._logger)}")
+
+
+def engine_for(model: Model, shape: Shape) -> TensorRTEngine:
+    """A slot's engine of a model, for inputs of a shape."""
+    return TensorRTEngine(model, shape)

@@ -23,7 +23,8 @@ from peakrt_geometry import Detector
 from peakrt_geometry.crystfel import format_geom
 
 from ..arrays import as_frame, as_mask
-from ..config import FinderConfig, NetworkConfig, named
+from ..config import CandidateConfig, Config
+from ..finders.registry import named
 from ..models.model_file import shipped_models
 from ..peaks import PEAK, PeakArray, PeakTable
 from . import wire
@@ -49,7 +50,7 @@ class RemoteFinder:
 
     def __init__(
         self,
-        config: FinderConfig | None = None,
+        config: Config | None = None,
         *,
         geometry: Detector | None = None,
         mask: npt.ArrayLike | None = None,
@@ -59,7 +60,7 @@ class RemoteFinder:
     ) -> None:
         if not 1 <= slots <= wire.MAX_SLOTS:
             raise ValueError(f"slots is {slots}, it should be 1 to {wire.MAX_SLOTS}")
-        self._config, self._geometry, self._mask = config or NetworkConfig(), geometry, mask
+        self._config, self._geometry, self._mask = config or CandidateConfig(), geometry, mask
         self._slots, self._place, self._path = slots, place, path or wire.socket_path()
         self._connection: socket.socket | None = None
         self._memory: mmap.mmap | None = None

@@ -13,8 +13,8 @@ import numpy as np
 
 from peakrt_geometry.crystfel import parse_geom
 
-from ..config import named
 from ..finder import PeakFinder
+from ..finders.registry import named
 from . import wire
 from .fair_queue import Timed
 

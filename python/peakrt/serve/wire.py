@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from ..arrays import NATIVE_TYPES
-from ..config import FINDERS, FinderConfig
+from ..config import Config
+from ..finders.registry import FINDERS
 from ..peaks import PEAK
 
 #: Changes with every change of a message; a server and a client of different ones refuse each other.
@@ -51,7 +52,7 @@ class Hello:
     deaths : servers that this client has lost so far; resent : requests that it will send once more
     """
 
-    config: FinderConfig
+    config: Config
     geometry: str | None
     mask: bytes
     place: str
@@ -145,11 +146,11 @@ def _shape(given: list[Any]) -> tuple[int, int, int]:
     return panels, n_ss, n_fs
 
 
-def _config(name: str, options: dict[str, Any]) -> FinderConfig:
+def _config(name: str, options: dict[str, Any]) -> Config:
     """Config of a finder's name and options, whose types are those of its fields."""
     if name not in FINDERS:
         raise ValueError(f"there is no finder {name[:50]!r}: {', '.join(FINDERS)}")
-    known = {item.name: str(item.type) for item in fields(FINDERS[name])}
+    known = {item.name: str(item.type) for item in fields(FINDERS[name].config)}
     kinds = {
         option: _OPTION[text.removesuffix(" | None")] + ((type(None),) if text.endswith("None") else ())
         for option, text in known.items()
@@ -160,7 +161,7 @@ def _config(name: str, options: dict[str, Any]) -> FinderConfig:
         most = _MAX_BACKGROUND_RADIUS if option == "background_radius" else _MAX_INT
         if (type(value) is int and not -most <= value <= most) or value != value:
             raise ValueError(f"{option} is {str(value)[:20]}: a number of at most {most} is wanted")
-    return FINDERS[name](**options)
+    return FINDERS[name].config(**options)
 
 
 # Where the server listens

@@ -1,0 +1,106 @@
+"""Masks are put together in one place, and plans are kept by mask."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from peakrt.finder import PeakFinder
+from peakrt.finders.candidate import CandidateFinder
+from peakrt.masks import MOST_PLANS, ByMask, Masks
+from peakrt_geometry import Detector
+
+
+def frame_of(detector: Detector, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    ss, fs = np.mgrid[: detector.shape[1], : detector.shape[2]]
+    frame = rng.poisson(5, detector.shape).astype(np.float64)
+    for _ in range(30):
+        c_ss, c_fs = rng.uniform(5, detector.shape[1] - 5), rng.uniform(5, detector.shape[2] - 5)
+        frame[0] += rng.poisson(60 * np.exp(-((ss - c_ss) ** 2 + (fs - c_fs) ** 2) / 1.5))
+    return (10 * frame).astype(np.float32)
+
+
+def mask_of(detector: Detector, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).random(detector.shape) > 0.02
+
+
+@pytest.fixture
+def plans_made(monkeypatch: pytest.MonkeyPatch) -> list[CandidateFinder]:
+    """Every plan that a candidate finder makes from nothing."""
+    made: list[CandidateFinder] = []
+    real = CandidateFinder.__init__
+
+    def counting(self: CandidateFinder, setup: object) -> None:
+        made.append(self)
+        real(self, setup)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(CandidateFinder, "__init__", counting)
+    return made
+
+
+def test_a_mask_that_comes_again_needs_no_new_plan(small_detector: Detector, plans_made: list[object]) -> None:
+    """A new array with the same mask for every event, and masks that alternate."""
+    frame, finder = frame_of(small_detector), PeakFinder(geometry=small_detector)
+    expected = {k: PeakFinder(geometry=small_detector)(frame, mask_of(small_detector, k)) for k in range(3)}
+    plans_made.clear()
+    for k in (0, 1, 2, 0, 2, 1, 1, 0):
+        found = finder(frame, mask_of(small_detector, k))
+        assert found.tobytes() == expected[k].tobytes()
+    assert len(plans_made) == 3
+
+
+def test_masks_of_threads(small_detector: Detector) -> None:
+    frames = [frame_of(small_detector, k) for k in range(24)]
+    items = [(frame, mask_of(small_detector, k % 5)) for k, frame in enumerate(frames)]
+    one = [peaks.tobytes() for _, peaks in PeakFinder(geometry=small_detector).map(items)]
+    assert [peaks.tobytes() for _, peaks in PeakFinder(geometry=small_detector).map(items, threads=3)] == one
+
+
+def test_only_so_many_plans_are_kept() -> None:
+    made: list[float] = []
+
+    def make(good: np.ndarray, similar: float | None) -> float:
+        made.append(good.mean())
+        return good.mean()
+
+    plans = ByMask(Masks(None, None), make)
+    masks = [np.arange(100).reshape(1, 10, 10) >= k for k in range(MOST_PLANS + 1)]
+    for mask in masks:
+        prepared = plans.get(mask, mask.shape)
+        np.testing.assert_array_equal(prepared.good, mask)
+    plans.get(masks[-1].copy(), mask.shape)
+    assert len(made) == MOST_PLANS + 1
+    plans.get(masks[0], mask.shape)  # the first was dropped for the last
+    assert len(made) == MOST_PLANS + 2
+
+
+def test_plans_are_derived_from_the_last_one() -> None:
+    given: list[str | None] = []
+
+    def make(good: np.ndarray, similar: str | None) -> str:
+        given.append(similar)
+        return f"plan {len(given)}"
+
+    plans = ByMask(Masks(None, None), make)
+    for k in range(3):
+        plans.get(np.arange(9).reshape(1, 3, 3) > k, (1, 3, 3))
+    plans.get(None, (2, 3, 3))
+    assert given == [None, "plan 1", "plan 2", None]
+
+
+def test_what_masks_refuse(small_detector: Detector) -> None:
+    with pytest.raises(ValueError, match="mask has shape"):
+        Masks(small_detector, np.ones((3, 3)))
+    masks = Masks(small_detector, None)
+    with pytest.raises(ValueError, match="frame has shape"):
+        masks.combine(None, (1, 3, 3))
+    off = np.ones(small_detector.shape, bool)
+    off[:, :128] = False
+    with pytest.raises(ValueError, match="panel p0 of small.geom has no good pixel"):
+        masks.combine(off, off.shape)
+
+
+def test_a_flat_mask_is_for_flat_frames() -> None:
+    good = Masks(None, np.eye(4)).combine(None, (1, 4, 4))
+    np.testing.assert_array_equal(good[0], np.eye(4) != 0)
