@@ -9,6 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.indexing import CELL, SPACE_GROUP
+from peakrt_lab.crystal import make_crystal
+
 from .finders import FINDERS
 from .index import Results, read_stream_text
 from .programs import Stopwatch
@@ -70,8 +73,7 @@ def merge_all(
 
 def write_truth(run: Run, path: Path) -> None:
     """The intensities that were simulated, as a CrystFEL reflection list, one of each set of symmetry mates."""
-    crystal = run.simulator._crystal
-    assert crystal is not None
+    crystal = make_crystal(CELL, SPACE_GROUP, run.simulator.scene.d_min, run.recipe.seed)
     mates = np.abs(crystal.hkl)  # 4/mmm: signs do not matter, nor the order of h and k
     mates[:, :2] = -np.sort(-mates[:, :2], axis=1)
     unique, first = np.unique(mates, axis=0, return_index=True)
