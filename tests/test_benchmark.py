@@ -96,9 +96,9 @@ def test_killed_and_gone_on_with_it_gives_the_same_tables(tmp_path: Path, geomet
     assert (tmp_path / "one.md").read_text().count("| PeakRT, network |") == 1
 
 
-def outcome(event: int, *, indexed: bool = True, right: bool = True, true: bool = True) -> Outcome:
+def outcome(event: int, *, peaks: int = 20, indexed: bool = True, right: bool = True, true: bool = True) -> Outcome:
     cell = [79.1, 79.1, 38.4, 90.0, 90.0, 90.0] if indexed else None
-    return Outcome(event, true, 20, f"key {event}", cell, 0.02 if indexed and right else None)
+    return Outcome(event, true, peaks, f"key {event}", cell, 0.02 if indexed and right else None)
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def run(tmp_path: Path, geometry: Path) -> Run:
     (run.folder / "truth").mkdir(parents=True)
     note = {"hit": [True] * 4 + [False] * 2, "visible": [12, 30, 40, 60, 0, 0]}
     (run.folder / "truth" / "000000-000006.json").write_text(json.dumps(note))
-    ours = [outcome(1), outcome(2), outcome(3)]
+    ours = [outcome(0, peaks=14), outcome(1, peaks=15), outcome(2), outcome(3)]  # 14 are no hit
     theirs = [
         outcome(0),
         outcome(1),
@@ -124,6 +124,8 @@ def run(tmp_path: Path, geometry: Path) -> Run:
 def test_rows_count_what_came_of_the_hits(run: Run) -> None:
     rows = summarize_run(run)["rows"]
     assert set(rows) == {"network", "pf8"}
+    assert [rows[name]["offered"] for name in rows] == [4, 5]
+    assert [rows[name]["right_offered"] for name in rows] == [4, 2]
     names = ("images", "crystals", "hits", "indexed", "wrong", "false_hits", "wall_min", "cpu_min")
     assert [rows["network"][name] for name in names] == [6, 4, 3, 3, 0, 0, 1.0, 0.5]
     assert [rows["pf8"][name] for name in names] == [6, 4, 5, 3, 1, 1, 1.0, 0.5]

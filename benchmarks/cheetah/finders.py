@@ -25,12 +25,13 @@ from peakrt_lab.tune import GRID, search, tune, tune_v3r3
 from .programs import Stopwatch
 from .recipe import Run, write_atomically
 
-MIN_PEAKS, MAX_PEAKS = HitConfig().min_peaks, HitConfig().max_peaks
+#: Peaks of a hit in the table, of a frame that is given to the indexer (so that another gate can be judged), and at most.
+MIN_PEAKS, OFFERED_PEAKS, MAX_PEAKS = HitConfig().min_peaks, 10, HitConfig().max_peaks
 
 
 @dataclass(frozen=True)
 class Hit:
-    """A frame with at least MIN_PEAKS peaks: where it stands for indexamajig, and its number in the block."""
+    """A frame with at least OFFERED_PEAKS peaks: where it stands for indexamajig, and its number in the block."""
 
     file: Path
     row: int
@@ -96,7 +97,7 @@ def peakrt(job: Job, finder: str, tuned: str | None = None) -> Found:
     options = job.tuned[tuned] if tuned else {}
     job.clock.run(
         [sys.executable, "-m", "peakrt.cli", "find", job.frames, "-g", job.run.geometry, "-o", out]
-        + ["--finder", finder, "--engine", "cpu", "-j", str(job.tools.cores)]
+        + ["--finder", finder, "--engine", "cpu", "-j", str(job.tools.cores), "--min-peaks", str(OFFERED_PEAKS)]
         + [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", f"{value:g}")]
     )
     return Found(_hits(out, _event_numbers(out))) if out.exists() else Found()
@@ -108,9 +109,9 @@ def _event_numbers(path: Path) -> list[int]:
 
 
 def _hits(path: Path, events: Sequence[int]) -> list[Hit]:
-    """Rows of a CXI that are hits."""
+    """Rows of a CXI with enough peaks."""
     rows = zip(read_cxi_peaks(path), events, strict=True)
-    return [Hit(path, row, event, peaks) for row, (peaks, event) in enumerate(rows) if len(peaks) >= MIN_PEAKS]
+    return [Hit(path, row, event, peaks) for row, (peaks, event) in enumerate(rows) if len(peaks) >= OFFERED_PEAKS]
 
 
 # OM
@@ -190,7 +191,7 @@ def _om_config(job: Job, options: dict[str, Any]) -> dict[str, Any]:
             "geometry_file": str(plain),
             "peakfinding_algorithm": "peakfinder8",
             # OM's hits have more than this many
-            "min_num_peaks_for_hit": MIN_PEAKS - 1,
+            "min_num_peaks_for_hit": OFFERED_PEAKS - 1,
             "max_num_peaks_for_hit": 1_000_000,
             "speed_report_interval": 1000,
         },
@@ -250,7 +251,7 @@ def _crystfel_options(options: dict[str, Any]) -> tuple[str, ...]:
     return (*(f"--{names[name]}={options[name]:g}" for name in names), "--max-res=100000")
 
 
-def crystfel_search(job: Job, search: tuple[str, ...], *, least: int = MIN_PEAKS) -> list[Hit]:
+def crystfel_search(job: Job, search: tuple[str, ...], *, least: int = OFFERED_PEAKS) -> list[Hit]:
     """Frames in which CrystFEL finds at least so many peaks."""
     stream, names = job.scratch / "search.stream", job.scratch / "search.lst"
     with h5py.File(job.frames, "r") as file:
@@ -289,7 +290,7 @@ def psana(job: Job, tuned: str | None = None) -> Found:
         json.dumps(
             {
                 "frames": str(job.frames), "mask": str(job.run.mask), "planes": job.run.planes, "output": str(out),
-                "options": options, "min_peaks": MIN_PEAKS, "max_peaks": MAX_PEAKS,
+                "options": options, "min_peaks": OFFERED_PEAKS, "max_peaks": MAX_PEAKS,
             }
         )
     )  # fmt: skip

@@ -19,7 +19,7 @@ from .finders import Found, Hit, Job
 from .programs import Stopwatch
 from .recipe import write_atomically
 
-_CHUNK = "----- Begin chunk -----\n"
+CHUNK = "----- Begin chunk -----\n"
 
 
 @dataclass(frozen=True)
@@ -85,21 +85,21 @@ class Results:
 
     def known(self, start: int, stop: int) -> dict[str, tuple[Outcome, str]]:
         """Outcomes of a block by the key of their peaks, with the chunks of those that were indexed."""
-        path = self._json(start, stop)
-        _, *chunks = read_stream_text(path).split(_CHUNK)
-        indexed = iter(chunks)
-        return {hit.key: (hit, "" if hit.cell is None else next(indexed)) for hit in _read_result(path).hits}
+        result = _read_result(self._json(start, stop))
+        indexed = iter(self.stream(result)[1])
+        return {hit.key: (hit, "" if hit.cell is None else next(indexed)) for hit in result.hits}
+
+    def stream(self, result: Result) -> tuple[str, list[str]]:
+        """Of a block: the header of its stream, and the chunks of the hits that were indexed."""
+        path = self._json(result.start, result.stop).with_suffix(".stream.gz")
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            header, *chunks = file.read().split(CHUNK)
+        return header, chunks
 
 
 def _read_result(path: Path) -> Result:
     values = json.loads(path.read_text(encoding="utf-8"))
     return Result(**{**values, "hits": [Outcome(**hit) for hit in values["hits"]]})
-
-
-def read_stream_text(path: Path) -> str:
-    """Stream of the indexed frames of a block, by the path of its .json."""
-    with gzip.open(path.with_suffix(".stream.gz"), "rt", encoding="utf-8") as file:
-        return file.read()
 
 
 def peaks_key(hit: Hit, search: Sequence[str]) -> str:
@@ -123,7 +123,7 @@ def index_hits(
     if fresh:
         stream = _run_indexamajig(fresh, found.search, job, clock)
         truth = Truth(job.frames)
-        header, *texts = stream.read_text(encoding="utf-8", errors="replace").split(_CHUNK)
+        header, *texts = stream.read_text(encoding="utf-8", errors="replace").split(CHUNK)
         events = {(str(hit.file.resolve()), hit.row): hit.event for hit in fresh}
         peaks = {hit.event: len(hit.peaks) for hit in fresh}
         for chunk, text in zip(read_chunks(stream), texts, strict=True):
@@ -135,7 +135,7 @@ def index_hits(
         outcome, text = known[keys[hit.event]]
         outcomes.append(outcome)
         texts += [text] if outcome.cell is not None else []
-    return outcomes, _CHUNK.join([header or "CrystFEL stream format 2.3\n", *texts]), clock.cpu_s
+    return outcomes, CHUNK.join([header or "CrystFEL stream format 2.3\n", *texts]), clock.cpu_s
 
 
 def _run_indexamajig(hits: Iterable[Hit], search: Sequence[str], job: Job, clock: Stopwatch) -> Path:

@@ -12,8 +12,8 @@ import numpy as np
 from benchmarks.indexing import CELL, SPACE_GROUP
 from peakrt_lab.crystal import make_crystal
 
-from .finders import FINDERS
-from .index import Results, read_stream_text
+from .finders import FINDERS, MIN_PEAKS
+from .index import CHUNK, Results
 from .programs import Stopwatch
 from .recipe import POINT_GROUP, Run
 
@@ -87,19 +87,21 @@ def write_truth(run: Run, path: Path) -> None:
 
 
 def _join(run: Run, finder: str, frames: int, path: Path) -> int:
-    """Write one stream of the first frames of a run; returns how many crystals are in it."""
+    """Write one stream of the indexed hits of the first frames of a run; returns how many there are."""
     count, header = 0, ""
-    marker = "----- Begin chunk -----\n"
+    results = Results(run.folder / finder)
     with path.open("w", encoding="utf-8") as out:
-        for part in Results(run.folder / finder).paths():
-            if int(part.stem.split("-")[1]) > frames:
+        for part in results.read():
+            if part.stop > frames:
                 continue
-            head, *chunks = read_stream_text(part).split(marker)
+            head, chunks = results.stream(part)
             if not header:
                 header = head
                 out.write(header)
-            out.writelines(marker + chunk for chunk in chunks)
-            count += len(chunks)
+            indexed = [hit for hit in part.hits if hit.cell is not None]
+            kept = [chunk for hit, chunk in zip(indexed, chunks, strict=True) if hit.peaks >= MIN_PEAKS]
+            out.writelines(CHUNK + chunk for chunk in kept)
+            count += len(kept)
     return count
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .finders import FINDERS, MIN_PEAKS, Tools
+from .finders import FINDERS, MIN_PEAKS, OFFERED_PEAKS, Tools
 from .index import Outcome, Results
 from .merge import Merged
 from .recipe import VISIBLE_SNR, Run
@@ -26,6 +26,7 @@ def summarize(runs: Sequence[Run], tools: Tools) -> dict[str, Any]:
     return {
         "recipe": asdict(runs[0].recipe),
         "min_peaks": MIN_PEAKS,
+        "offered_peaks": OFFERED_PEAKS,
         "machine": _machine(),
         "missing": {name: why for name, finder in FINDERS.items() if (why := finder.missing(tools))},
         "runs": [summarize_run(run) for run in runs],
@@ -51,7 +52,9 @@ def summarize_run(run: Run) -> dict[str, Any]:
     }
     rows = {}
     for name, numbers in frames.items():
-        row = _row(outcomes[name], numbers, visible)
+        row = _row(_from(outcomes[name], MIN_PEAKS), numbers, visible)
+        offered = _from(outcomes[name], OFFERED_PEAKS)
+        row["offered"], row["right_offered"] = len(offered), sum(_right(hit) for hit in offered.values())
         row |= {
             "wall_min": sum(part.wall_s for part in parts[name]) / 60,
             "cpu_min": sum(part.cpu_s for part in parts[name]) / 60,
@@ -59,7 +62,9 @@ def summarize_run(run: Run) -> dict[str, Any]:
             "cores": max(part.cores for part in parts[name]),
         }
         if name != OURS and OURS in frames:
-            row["behind"] = _behind(outcomes[OURS], frames[OURS], outcomes[name], numbers)
+            row["behind"] = _behind(
+                _from(outcomes[OURS], MIN_PEAKS), frames[OURS], _from(outcomes[name], MIN_PEAKS), numbers
+            )
         rows[name] = row
     return {
         "detector": run.name,
@@ -68,6 +73,11 @@ def summarize_run(run: Run) -> dict[str, Any]:
         "tuned": json.loads(tuned.read_text(encoding="utf-8")) if tuned.exists() else {},
         "rows": rows,
     }
+
+
+def _from(outcomes: dict[int, Outcome], peaks: int) -> dict[int, Outcome]:
+    """Those with at least so many peaks."""
+    return {event: hit for event, hit in outcomes.items() if hit.peaks >= peaks}
 
 
 def _row(outcomes: dict[int, Outcome], numbers: np.ndarray, visible: dict[int, int]) -> dict[str, Any]:
@@ -121,7 +131,7 @@ def _behind(
 
 
 HEAD = (
-    "finder", "thresholds", "images", "hits", "indexed", "hit %", "indexing %", "yield %", "behind the network, points",
+    "finder", "thresholds", "images", "hits", "indexed", "hit %", "indexing %", "yield %", "behind the network, points", f"right % from {OFFERED_PEAKS} peaks",
     "wrong lattices", "false hits", "a +- (A)", "c +- (A)", "orientation (deg)", "minutes, wall / CPU", "cores",
 )  # fmt: skip
 
@@ -148,7 +158,7 @@ def _cells(row: dict[str, Any], best: float) -> list[str]:
         f"{images:,}", f"{hits:,}", f"{indexed:,}", f"{100 * hits / images:.2f}",
         f"{100 * indexed / hits:.2f}" if hits else "-", f"**{share}**" if indexed / images == best else share,
         f"{100 * behind['points']:+.2f} +- {100 * behind['error']:.2f}" if behind else "-",
-        f"{row['wrong']:,}", f"{row['false_hits']:,}", a, c, f"{row['degrees']:.3f}" if indexed else "-",
+        f"{100 * row['right_offered'] / images:.2f}", f"{row['wrong']:,}", f"{row['false_hits']:,}", a, c, f"{row['degrees']:.3f}" if indexed else "-",
         f"{row['wall_min']:.1f} / {row['cpu_min']:.1f}", str(row["cores"]),
     ]  # fmt: skip
 
