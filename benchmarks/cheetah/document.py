@@ -111,7 +111,7 @@ def _head(summary: dict[str, Any]) -> list[str]:
         "degree from the true one. Cells: median, and half of the range from the 16th to the 84th percentile.",
         "",
         "**Minutes** are those of the finder, from frames in a file to hits in a file, images included; frames come from the page",
-        f"cache. Wall and CPU time, on a machine that did other things as well ({summary['machine']}): compare the CPU time. OM's",
+        f"cache. On a machine that did other things as well ({summary['machine']}): compare the CPU time. OM's",
         "collecting rank polls, which is CPU time too. CrystFEL writes no images in its search.",
     ]
 

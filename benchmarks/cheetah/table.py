@@ -132,23 +132,27 @@ def _behind(
 
 HEAD = (
     "finder", "thresholds", "images", "hits", "indexed", "hit %", "indexing %", "yield %", "behind the network, points", f"right % from {OFFERED_PEAKS} peaks",
-    "wrong lattices", "false hits", "a +- (A)", "c +- (A)", "orientation (deg)", "minutes, wall / CPU", "cores",
+    "wrong lattices", "false hits", "a +- (A)", "c +- (A)", "orientation (deg)", "minutes", "CPU ms an image", "cores",
 )  # fmt: skip
 
 
 def table(run: dict[str, Any], missing: dict[str, str]) -> list[str]:
     """Rows of one detector as Markdown."""
     lines = ["| " + " | ".join(HEAD) + " |", "|---|---" + "|---:" * (len(HEAD) - 2) + "|"]
-    best = max((row["indexed"] / row["images"] for row in run["rows"].values()), default=0)
+    most = max((row["images"] for row in run["rows"].values()), default=0)
+    # In bold the best of those that had all frames
+    best = max((row["indexed"] for row in run["rows"].values() if row["images"] == most), default=0)
     for name, finder in FINDERS.items():
         if name in run["rows"]:
-            lines.append("| " + " | ".join([finder.name, finder.settings, *_cells(run["rows"][name], best)]) + " |")
+            lines.append(
+                "| " + " | ".join([finder.name, finder.settings, *_cells(run["rows"][name], (most, best))]) + " |"
+            )
         elif name in missing:
             lines.append(f"| {finder.name} | {finder.settings} | {missing[name]}" + " |" * (len(HEAD) - 2))
     return lines
 
 
-def _cells(row: dict[str, Any], best: float) -> list[str]:
+def _cells(row: dict[str, Any], best: tuple[int, int]) -> list[str]:
     images, hits, indexed = row["images"], row["hits"], row["indexed"]
     behind = row.get("behind")
     cell = zip(row["cell"], row["cell_spread"], strict=True)
@@ -156,10 +160,10 @@ def _cells(row: dict[str, Any], best: float) -> list[str]:
     share = f"{100 * indexed / images:.2f}"
     return [
         f"{images:,}", f"{hits:,}", f"{indexed:,}", f"{100 * hits / images:.2f}",
-        f"{100 * indexed / hits:.2f}" if hits else "-", f"**{share}**" if indexed / images == best else share,
+        f"{100 * indexed / hits:.2f}" if hits else "-", f"**{share}**" if (images, indexed) == best else share,
         f"{100 * behind['points']:+.2f} +- {100 * behind['error']:.2f}" if behind else "-",
         f"{100 * row['right_offered'] / images:.2f}", f"{row['wrong']:,}", f"{row['false_hits']:,}", a, c, f"{row['degrees']:.3f}" if indexed else "-",
-        f"{row['wall_min']:.1f} / {row['cpu_min']:.1f}", str(row["cores"]),
+        f"{row['wall_min']:.1f}", f"{6e4 * row['cpu_min'] / images:.0f}", str(row["cores"]),
     ]  # fmt: skip
 
 
