@@ -17,7 +17,7 @@ import pytest
 
 from benchmarks.cheetah.index import Outcome, Result, Results
 from benchmarks.cheetah.loop import Extent, alone, estimate, missing_work
-from benchmarks.cheetah.merge import SHELLS, compare_hkl, write_truth
+from benchmarks.cheetah.merge import SHELLS, compare_hkl, on_common, write_truth
 from benchmarks.cheetah.recipe import Recipe, Run
 from benchmarks.cheetah.table import summarize_run, table
 from benchmarks.indexing import CELL, SPACE_GROUP
@@ -221,6 +221,15 @@ def test_figures_of_merit_are_those_of_numpy(run: Run, tmp_path: Path) -> None:
     assert figure.overall == pytest.approx(np.corrcoef(found, true)[0, 1], abs=2e-3)
     assert len(figure.by_shell) == len(figure.d_A) == SHELLS
     assert np.all(np.diff(figure.d_A) < 0)
+
+    # Of two finders' lists the R of both on what both have: the finder's is the truth itself, the network's is not
+    (tmp_path / "pf8.hkl").write_text("\n".join([*lines[:3003], lines[-1], ""]))
+    (tmp_path / "found.hkl").rename(tmp_path / "network.hkl")
+    write_cell(run.cell, CELL, SPACE_GROUP)
+    common = on_common(run, tmp_path, "pf8", tmp_path / "truth.hkl")
+    assert common["pairs"] == 3000
+    assert common["r_truth"] == pytest.approx(0, abs=0.01)
+    assert common["network"] > 1
 
 
 def test_a_run_has_its_folder_to_itself(tmp_path: Path) -> None:

@@ -120,5 +120,6 @@ def _merging(summary: dict[str, Any]) -> list[str]:
     return [
         f"The first frames of the run of {summary['merged_detector']}, as each finder had them, through",
         "`partialator --model=unity --iterations=1` (scaling, no partiality). R and CC to the truth are `compare_hkl`'s R1I and CC",
-        "against the intensities that were simulated. The last column is `process_hkl --scale`, a second opinion.",
+        "against the intensities that were simulated. Weak crystals add weak reflections: R is comparable on the same reflections only.",
+        "The last column is `process_hkl --scale`, a second opinion. The aim is 1,500 indexed frames; the table says how many it were.",
     ]

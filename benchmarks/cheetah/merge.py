@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from .programs import Stopwatch
 from .recipe import POINT_GROUP, Run
 
 SHELLS = 10
+OURS = "network"
 #: Partiality is not modelled: scaling and averaging is what serial data sets of this size are merged with first.
 PARTIALATOR = ("--model=unity", "--iterations=1")
 
@@ -30,6 +31,7 @@ class Merged:
     rsplit, cc_half, cc_star : of the two halves; r_truth, cc_truth : R on intensities and correlation with the truth
     by_shell : for plots, each a column over the shells, d_A their middles
     process_hkl : r_truth and cc_truth of its merging, without scaling by partialator
+    common : r_truth on the reflections that the network's data have too, and the network's on the same; how many they are
     """
 
     finder: str
@@ -45,6 +47,7 @@ class Merged:
     cc_truth: float
     by_shell: dict[str, list[float]] = field(default_factory=dict)
     process_hkl: dict[str, float] = field(default_factory=dict)
+    common: dict[str, float] = field(default_factory=dict)
 
 
 def merge_all(
@@ -68,7 +71,27 @@ def merge_all(
         except RuntimeError as error:  # partialator gives up where crystals are few
             say(f"not merged: {error}")
         stream.unlink()
-    return out
+    if OURS not in (merged.finder for merged in out):
+        return out
+    return [replace(merged, common=on_common(run, folder, merged.finder, truth)) for merged in out]
+
+
+def on_common(run: Run, folder: Path, finder: str, truth: Path) -> dict[str, float]:
+    """R to the truth on equal terms: more crystals also give more, and weaker, reflections."""
+    lists = {name: folder / f"{name}.hkl" for name in (finder, OURS)}
+    keys = {name: {tuple(line.split()[:3]) for line in _rows(path)} for name, path in lists.items()}
+    both = set.intersection(*keys.values())
+    out: dict[str, float] = {}
+    for name, path in lists.items():
+        lines = path.read_text(encoding="utf-8").splitlines()
+        rows = set(_rows(path))
+        kept = folder / "common.hkl"
+        text = [line for line in lines if line not in rows or tuple(line.split()[:3]) in both]
+        kept.write_text("\n".join(text) + "\n", encoding="utf-8")
+        figure = compare_hkl((kept, truth), "R1I", run.cell, folder / "common.shells")
+        out["network" if name == OURS else "r_truth"] = figure.overall
+        out["pairs"] = figure.pairs
+    return {"r_truth": out["network"], **out}
 
 
 def write_truth(run: Run, path: Path) -> None:

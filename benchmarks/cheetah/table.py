@@ -13,12 +13,11 @@ import numpy as np
 
 from .finders import FINDERS, MIN_PEAKS, OFFERED_PEAKS, Tools
 from .index import Outcome, Results
-from .merge import Merged
+from .merge import OURS, Merged
 from .recipe import VISIBLE_SNR, Run
 
 #: Visible peaks of a crystal, in classes.
 CLASSES = ((1, 10), (10, 15), (15, 20), (20, 30), (30, 50), (50, 100), (100, 10**9))
-OURS = "network"
 
 
 def summarize(runs: Sequence[Run], tools: Tools) -> dict[str, Any]:
@@ -169,7 +168,7 @@ def _cells(row: dict[str, Any], best: tuple[int, int]) -> list[str]:
 
 MERGE_HEAD = (
     "finder", "thresholds", "frames offered", "indexed", "redundancy", "completeness", "Rsplit %", "CC1/2", "CC*",
-    "R to the truth %", "CC to the truth", "the same of process_hkl",
+    "R to the truth %", "CC to the truth", "R on what the network has too: its / the network's", "R, CC of process_hkl",
 )  # fmt: skip
 
 
@@ -177,11 +176,12 @@ def merge_table(merged: Sequence[dict[str, Any]]) -> list[str]:
     """Merging as Markdown."""
     lines = ["| " + " | ".join(MERGE_HEAD) + " |", "|---|---" + "|---:" * (len(MERGE_HEAD) - 2) + "|"]
     for m in merged:
-        finder, fast = FINDERS[m["finder"]], m["process_hkl"]
+        finder, fast, common = FINDERS[m["finder"]], m["process_hkl"], m["common"]
         cells = [
             finder.name, finder.settings, f"{m['offered']:,}", f"{m['indexed']:,}", f"{m['redundancy']:.1f}",
             f"{m['reflections'] / m['possible']:.3f}", f"{m['rsplit']:.2f}", f"{m['cc_half']:.4f}", f"{m['cc_star']:.4f}",
-            f"{m['r_truth']:.2f}", f"{m['cc_truth']:.4f}", f"{fast['r_truth']:.2f}, {fast['cc_truth']:.4f}",
+            f"{m['r_truth']:.2f}", f"{m['cc_truth']:.4f}", f"{common['r_truth']:.2f} / {common['network']:.2f}" if common else "-",
+            f"{fast['r_truth']:.2f}, {fast['cc_truth']:.4f}",
         ]  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
     return lines
