@@ -35,7 +35,7 @@ from .models.model_file import load_model
 from .mpi import Job, find_in_job, in_job, rank_of_job, summarise
 from .pipeline import Summary, find_run
 from .progress import Progress
-from .sources import Source, open_source, source_files
+from .sources import Source, is_stream, open_source, source_files
 
 if TYPE_CHECKING:
     from .pictures.assemble import Canvas
@@ -244,10 +244,14 @@ def _add_find(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument(
         "inputs", nargs="+", metavar="IN",
-        help="HDF5, CXI, NXmx, .lst, CBF and other images, folders; or an LCLS run: exp=mfx100,run=7[,dir=FOLDER]",
+        help="HDF5, CXI, NXmx, .lst, CBF and other images, folders; an LCLS run: exp=mfx100,run=7[,dir=FOLDER]; or a "
+        "stream: [FORMAT+]tcp://HOST:PORT",
     )  # fmt: skip
     add_geometry(parser)
-    parser.add_argument("--detector", metavar="NAME", help="of an LCLS run")
+    parser.add_argument("--detector", metavar="NAME", help="of an LCLS run; of a stream's channel, source or dataset")
+    parser.add_argument(
+        "--timeout", type=float, default=60.0, metavar="s", help="a stream is over after so long without a frame [60]"
+    )
     parser.add_argument(
         "-o", "--output", required=True, metavar="OUT.cxi", help="CXI to write; .lst and .geom go beside it"
     )
@@ -269,9 +273,12 @@ def _find(parsed: argparse.Namespace) -> int:
     if parsed.limit is not None and parsed.limit < 1:
         raise ValueError(f"--limit is {parsed.limit}, it should be at least 1")
     check_json(parsed)
+    live = is_stream(parsed.inputs)
+    if live and parsed.resume:
+        raise ValueError("--resume: a stream cannot be resumed, for what has passed is gone; begin another output")
     stop = _catch_signals()
     _check_outputs(parsed)
-    source = _open(parsed)
+    source = _open(parsed, stop)
     finder = take_finder(parsed, source.detector)
     finder.on_gpu()  # says what auto has chosen before the run begins
     writer = _make_writer(parsed, Path(parsed.output), source, parsed.resume)
@@ -281,7 +288,7 @@ def _find(parsed: argparse.Namespace) -> int:
 
     def show(summary: Summary) -> None:
         progress(summary)
-        if stop:
+        if stop and not live:  # a stream ends by itself then, and its files are finished
             of_all = "" if total is None else f" of {total}"
             raise Interrupted(
                 f"stopped after {writer.events_done}{of_all} events; {writer.n_hits} hits are in "
@@ -297,19 +304,33 @@ def _find(parsed: argparse.Namespace) -> int:
     except (OSError, ValueError, RuntimeError) as error:
         if not writer.unfinished.exists():
             raise
-        kept = f"what was found before is in {writer.unfinished} (--resume goes on)"
+        kept = f"what was found before is in {writer.unfinished}{'' if live else ' (--resume goes on)'}"
         raise RuntimeError(f"{one_line(error)}; {kept}") from error
-    report = report_lines(summary, writer, progress.peaks_per_hit(summary))
+    report = [*stream_report(source), *report_lines(summary, writer, progress.peaks_per_hit(summary))]
     print("\n".join(report), file=sys.stderr if parsed.json == "-" else sys.stdout)
     if parsed.json is not None:
         write_json(parsed.json, as_record(summary, writer, finder, progress.peaks_per_hit(summary)))
     return 0
 
 
-def _open(parsed: argparse.Namespace) -> Source:
-    source = open_source(parsed.inputs, take_geometry(parsed), name=parsed.detector)
+def _open(parsed: argparse.Namespace, stop: list[int]) -> Source:
+    if is_stream(parsed.inputs):
+        from .sources.streams import open_stream
+
+        source: Source = open_stream(
+            parsed.inputs[0], take_geometry(parsed), name=parsed.detector, timeout_s=parsed.timeout,
+            stopped=lambda: bool(stop),
+        )  # fmt: skip
+    else:
+        source = open_source(parsed.inputs, take_geometry(parsed), name=parsed.detector)
     source.detector = override(source.detector, parsed)
     return source
+
+
+def stream_report(source: Source) -> list[str]:
+    """What a stream says of itself at its end; nothing for other sources."""
+    report = getattr(source, "report", None)
+    return [] if report is None else report()
 
 
 def known_length(source: Source) -> int | None:
@@ -346,6 +367,8 @@ def _find_in_job(parsed: argparse.Namespace) -> int:
         raise ValueError("--limit is for one process; an LCLS run takes events=N")
     if parsed.json is not None:
         raise ValueError("--json is for one process; a job leaves a .summary beside its master file")
+    if is_stream(parsed.inputs):
+        raise ValueError("a stream is read by one process, not by the ranks of a job: start peakrt find without mpirun")
     stop = _catch_signals()
     _check_outputs(parsed)
     rank, size = rank_of_job()
@@ -359,7 +382,7 @@ def _find_in_job(parsed: argparse.Namespace) -> int:
             raise Interrupted(f"stopped after {summary.events} events of this rank; --resume goes on")
 
     job = Job(
-        open_source=lambda: _open(parsed),
+        open_source=lambda: _open(parsed, stop),
         make_finder=lambda source: take_finder(parsed, source.detector),
         make_writer=lambda path, source, resume: _make_writer(parsed, path, source, resume),
         out=Path(parsed.output),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -148,11 +149,16 @@ def source_files(source: Source) -> list[Path]:
 
 
 def open_source(inputs: list[str], detector: Detector | None = None, *, name: str | None = None) -> Source:
-    """Open files, folders and .lst files of events as one source; or a run of a facility: ``exp=mfx100,run=7``.
+    """Open files, folders and .lst files of events as one source; a run of a facility: ``exp=mfx100,run=7``; or a stream.
 
-    detector : None takes the geometry from the first file (NXmx, CBF) or from the run; name : of the run's detector
+    detector : None takes the geometry from the first file (NXmx, CBF), the run or the stream's start message
+    name : of the run's detector, or of the stream's channel, source or dataset
     Raises OSError or ValueError, in one line, for whatever is wrong with the inputs.
     """
+    if is_stream(inputs):
+        from .streams import open_stream
+
+        return open_stream(inputs[0], detector, name=name)
     if len(inputs) == 1 and "=" in inputs[0] and not Path(inputs[0]).exists():
         return _open_run(inputs[0], detector, name)
     if name is not None:
@@ -163,6 +169,14 @@ def open_source(inputs: list[str], detector: Detector | None = None, *, name: st
     if not entries:
         raise ValueError("no input files")
     return FileSource(entries, detector or describe(entries[0].path))
+
+
+def is_stream(inputs: list[str]) -> bool:
+    """Whether the inputs are a stream, ``tcp://...`` or ``FORMAT+tcp://...``. Raises ValueError for one among others."""
+    found = [text for text in inputs if re.match(r"(\w+\+)?tcp://", text)]
+    if found and len(inputs) > 1:
+        raise ValueError(f"{found[0]} is a stream, which is read alone: give one input")
+    return bool(found)
 
 
 def _open_run(text: str, detector: Detector | None, name: str | None) -> Source:

@@ -1,0 +1,146 @@
+"""Every decoder given garbage, cut messages and flipped bytes: a ValueError or a record, and nothing else."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("zmq", reason="needs the extra [live]")
+pytest.importorskip("msgpack_numpy", reason="needs msgpack-numpy, which karabo-bridge brings")
+serialize = pytest.importorskip("karabo_bridge.serializer", reason="needs karabo-bridge").serialize
+
+from peakrt.sources.streams import dectris, karabo, lclstreamer, om  # noqa: E402
+from peakrt.sources.streams.arrangement import arrange, arrangement  # noqa: E402
+from peakrt.sources.streams.compression import unpack  # noqa: E402
+from peakrt.sources.streams.records import Images, Wanted  # noqa: E402
+from peakrt_geometry.crystfel import parse_geom  # noqa: E402
+
+from .conftest import SMALL_GEOM  # noqa: E402
+from .stream_senders import (  # noqa: E402
+    dectris_end,
+    dectris_image,
+    dectris_start,
+    lcls_hdf5,
+    om_frame,
+    simplon_image,
+    simplon_start,
+    simplon_stop,
+)
+
+SHAPE = (1, 40, 48)
+FRAME = np.random.default_rng(3).poisson(5, SHAPE[1:]).astype(np.uint16)
+WANTED = Wanted(None, parse_geom(SMALL_GEOM, name="small.geom"))
+Decoder = Callable[[Sequence[bytes], Wanted], list[object]]
+
+GEOMETRY = "IP 0 JFROOT 0 0 0 100000 0 0 0 0 0 0\nJFROOT 0 EPIX10KA:V1 0 0 0 0 0 0 0 0 0 0\n"
+TRAIN = {"DET": {"image.data": FRAME[None, None], "image.pulseId": np.arange(1), "gain": 3.5}}
+VALID: list[tuple[str, Decoder, list[list[bytes]]]] = [
+    (
+        "dectris",
+        dectris.decode,
+        [
+            [dectris_start(SHAPE[1:], mask=FRAME > 2)],
+            *([dectris_image(FRAME, 3, algorithm)] for algorithm in ("", "lz4", "bslz4", "bszstd")),
+            [dectris_end()],
+        ],
+    ),
+    (
+        "lclstreamer",
+        lclstreamer.decode,
+        [
+            [simplon_start(FRAME, GEOMETRY)],
+            [simplon_image(FRAME, "12")],
+            [simplon_stop()],
+            *(
+                [lcls_hdf5(FRAME[None], how, timestamp=np.array([b"17"]))]
+                for how in ("none", "gzip_with_shuffle", "bitshuffle_with_lz4")
+            ),
+        ],
+    ),
+    ("karabo", karabo.decode, [[bytes(part) for part in serialize(TRAIN, {"DET": {"timestamp.tid": 9}})]]),
+    ("om", om.decode, [[om_frame(FRAME)]]),
+]
+MESSAGES = [(name, decode, message) for name, decode, messages in VALID for message in messages]
+
+
+def read(decode: Decoder, message: list[bytes]) -> None:
+    """Decode and unpack as the source does; everything but a ValueError is a defect."""
+    try:
+        records = decode(message, WANTED)
+    except ValueError:
+        return
+    for record in records:
+        if isinstance(record, Images):
+            for packed in record.frames:
+                try:
+                    shape = packed.shape or SHAPE
+                    how = arrangement(shape, SHAPE)
+                    frames = arrange(unpack(packed, shape), SHAPE, how)
+                except ValueError:
+                    continue
+                assert all(frame.shape == SHAPE for frame in frames)
+
+
+@pytest.mark.parametrize(("name", "decode", "message"), MESSAGES, ids=[f"{m[0]}{k}" for k, m in enumerate(MESSAGES)])
+def test_valid_messages_are_read(name: str, decode: Decoder, message: list[bytes]) -> None:
+    assert decode(message, WANTED)
+
+
+@pytest.mark.parametrize(("name", "decode", "messages"), VALID, ids=[v[0] for v in VALID])
+def test_garbage(name: str, decode: Decoder, messages: list[list[bytes]]) -> None:
+    @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(st.lists(st.binary(max_size=200), min_size=1, max_size=4), st.sampled_from(["", "c", "m", "h"]))
+    def check(parts: list[bytes], letter: str) -> None:
+        head = {"": b"", "c": b"c", "m": b"m", "h": b"\x89HDF\r\n\x1a\n"}[letter]
+        read(decode, [head + parts[0], *parts[1:]])
+
+    check()
+
+
+@pytest.mark.parametrize(("name", "decode", "message"), MESSAGES, ids=[f"{m[0]}{k}" for k, m in enumerate(MESSAGES)])
+def test_damaged_messages(name: str, decode: Decoder, message: list[bytes]) -> None:
+    """Flipped bytes anywhere, mostly in the head and in what follows it, and cuts."""
+    part = st.integers(0, len(message) - 1)
+    places = st.one_of(st.integers(0, 600), st.integers(0, 10**6))
+    damage = st.tuples(part, places, st.integers(0, 255))
+
+    @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(st.lists(damage, min_size=1, max_size=6), st.none() | st.tuples(part, places))
+    def check(flips: list[tuple[int, int, int]], cut: tuple[int, int] | None) -> None:
+        parts = [bytearray(p) for p in message]
+        for which, place, value in flips:
+            if parts[which]:
+                parts[which][place % len(parts[which])] = value
+        if cut is not None:
+            del parts[cut[0]][cut[1] % (len(parts[cut[0]]) + 1) :]
+        read(decode, [bytes(p) for p in parts])
+
+    check()
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        b"\xa1\x64type" + b"\x80" * 2_000_000,
+        b"\xa1\x64type\x9f" + b"\x80" * 2_000_000 + b"\xff",
+        b"\xa1\x64type\x9b\x00\x00\x00\x00\x00\x1e\x84\x80" + b"\xa0" * 2_000_000,
+        b"\xbf" + b"\x61a\x80" * 700_000 + b"\xff",
+        b"\x81\xa4type" + b"\x90" * 2_000_000,
+        b"\xdd\x00\x1e\x84\x80" + b"\x90" * 2_000_000,
+        b"\x92" * 2_000_000,
+    ],
+)
+def test_many_small_items_take_no_memory(bomb: bytes) -> None:
+    for _, decode, _ in VALID:
+        for message in (bomb, b"c" + bomb):
+            tracemalloc.start()
+            read(decode, [message])
+            read(decode, [message, message])
+            _, peak = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+            assert peak < 60e6
