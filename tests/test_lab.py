@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import gemmi
@@ -596,3 +597,40 @@ def test_train_goes_on_in_its_folder_and_makes_a_model(run_file: Path, tmp_path:
     done = lab("report", run_file, "-o", tmp_path / "report", "--work", tmp_path / "empty")
     assert done.returncode == 1
     assert "holds no trees" in done.stderr
+
+
+def zingers(response: Response, n: int = 300) -> np.ndarray:
+    """What zingers alone leave on a dark detector, in photons."""
+    scene = Scene(hit_fraction=0, background=(1e-4, 2e-4), jet=0, shadow=0, ice=0, salt=0, zingers=n)
+    simulator = Simulator(load_detector("jungfrau1m"), scene, replace(response, hot=0, dead=0), seed=6)
+    return simulator.event(0).frame.astype(float) / simulator.gain
+
+
+def test_zingers_are_tracks_of_charge() -> None:
+    """They run in all directions, and no two of their pixels are alike."""
+    light = zingers(Response(read_noise=1e-6, gain_spread=0))
+    lit = light > 0.5
+    assert lit.sum() > 300
+    along, across, aslant = (lit & np.roll(lit, shift, (1, 2)) for shift in ((0, 1), (1, 0), (1, 1)))
+    assert min(along.sum(), across.sum(), aslant.sum()) > 0.3 * max(along.sum(), across.sum())
+    pairs = np.sort(np.c_[light[along], np.roll(light, (0, 1), (1, 2))[along]])
+    assert np.median(pairs[:, 0] / pairs[:, 1]) < 0.7
+    # A muon leaves some 3 photons' charge in a pixel that it crosses, an electron all it has.
+    assert 1 < np.median(light[lit]) < 20
+
+
+def test_photon_counters_count_a_particle_once() -> None:
+    light = zingers(replace(RESPONSES["eiger4m"], psf=0.1))
+    assert (light > 0).sum() > 300
+    assert light.max() <= 2  # where two cross
+
+
+def test_pixels_at_edges_collect_more() -> None:
+    scene = Scene(hit_fraction=0, background=(200.0, 201.0), jet=0, shadow=0, ice=0, salt=0, zingers=0)
+    detector = load_detector("jungfrau1m")
+    plain, wide = (Simulator(detector, scene, Response(edge=edge), seed=2).event(0).frame for edge in (1.0, 2.0))
+    panel, min_ss, end_ss, min_fs, end_fs = detector.asics[0]
+    ratio = wide[panel, min_ss:end_ss, min_fs:end_fs] / np.maximum(plain[panel, min_ss:end_ss, min_fs:end_fs], 1)
+    assert np.median(ratio[0]) == pytest.approx(2, rel=0.1)
+    assert np.median(ratio[:, -1]) == pytest.approx(2, rel=0.1)
+    assert np.median(ratio[1:-1, 1:-1]) == pytest.approx(1, rel=0.1)

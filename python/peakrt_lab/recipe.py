@@ -18,7 +18,7 @@ from peakrt_geometry.panels import HC_EV_M
 from .simulate import Response, Scene, SimulatedEvent, Simulator
 
 #: Changes with every change of the recipe; models record it.
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,8 @@ def draw_detector(rng: np.random.Generator) -> Detector:
 def draw_response(rng: np.random.Generator) -> Response:
     """What a detector of some kind makes of photons."""
     hot = _log_uniform(rng, 1e-7, 2e-4)
-    common = Response(hot=hot, dead=_log_uniform(rng, 1e-6, 1e-4), gain_spread=float(rng.uniform(0, 0.04)))
+    edge = float(rng.uniform(1.2, 2.5)) if rng.random() < 0.3 else 1.0
+    common = Response(hot=hot, dead=_log_uniform(rng, 1e-6, 1e-4), gain_spread=float(rng.uniform(0, 0.04)), edge=edge)
     kind = rng.random()
     if kind < 0.3:  # photon counting
         return replace(common, psf=_log_uniform(rng, 0.05, 0.4), read_noise=0.0, gain_spread=0.0, dtype="i4", low=0)
@@ -113,7 +114,7 @@ def draw_scene(rng: np.random.Generator, detector: Detector) -> Scene:
         shadow=0.2,
         ice=0.15,
         salt=0.15,
-        zingers=_log_uniform(rng, 0.1, 20.0),
+        zingers=_log_uniform(rng, 0.02, 20.0),
     )
 
 
@@ -143,14 +144,15 @@ def label(
     truth: npt.NDArray[np.void],
     *,
     reach: float = 2.5,
-    clear_snr: float = 4.0,
+    clear_snr: float = 2.5,
     faint_snr: float = 1.5,
 ) -> npt.NDArray[np.int8]:
     """Say of each candidate whether it is a peak: 1; not: 0; or not to be learned from: 2.
 
     candidates : CANDIDATE; strength : of each; truth : TRUTH
     The strongest candidate within reach pixels of a true peak of clear_snr is one; others near true peaks, and all
-    near faint ones, are left out.
+    near faint ones, are left out. With a bar of 4, as it was, judges gave a score of .3 to what is a peak two times in
+    three: they had met the noise that looks so faint and not the peaks.
     """
     from scipy.spatial import cKDTree
 

@@ -66,6 +66,12 @@ class Response:
     high: float = option(1e6, "greatest value that can be stored: saturation", unit="ADU")
     hot: float = option(2e-6, "share of hot pixels", unit="0..1")
     dead: float = option(1e-5, "share of dead pixels", unit="0..1")
+    edge: float = option(1.0, "light on the wide pixels at an ASIC's edge, relative to the others", unit="X")
+
+    @property
+    def counts(self) -> bool:
+        """Whether it counts photons one by one, each over a threshold."""
+        return self.read_noise == 0 and not self.psf_after and np.dtype(self.dtype).kind in "iu"
 
 
 _COUNTER = Response(psf=0.2, read_noise=0.0, gain_spread=0.0, dtype="i4", low=0, high=2**20)
@@ -165,6 +171,7 @@ class Simulator:
         polarised = 1 - self.scene.polarisation * x * x / distance2 - (1 - self.scene.polarisation) * r2 / distance2 / 2
         self._angular = (polarised * (z * z / distance2) ** 1.5).astype(np.float32)
         self.good = self.detector.mask.copy()
+        self._edge = _edges(self.detector) if self.response.edge != 1 else None
         self._spots = _PanelSolver(self.detector, self.camera_length)
         rng = np.random.default_rng([self.seed, 1])
         self._hot, self._dead = self._bad_pixels(rng)
@@ -332,6 +339,8 @@ class Simulator:
     ) -> npt.NDArray[Any]:
         response = self.response
         photons = expected
+        if self._edge is not None:
+            photons[self._edge] *= np.float32(response.edge)
         _native.count_photons(photons, int(rng.integers(2**63)))
         if response.psf_after:
             photons = self._blur(photons)
@@ -339,7 +348,8 @@ class Simulator:
         self._add_zingers(rng, photons, stray)
         if stray is not None:
             stray.flat[self._hot] = True
-        photons.flat[self._hot] += rng.poisson(self._hot_photons)
+        # Dark current: its own shot noise, and it flickers.
+        photons.flat[self._hot] += rng.poisson(self._hot_photons * np.exp(0.2 * rng.standard_normal(len(self._hot))))
         counts = photons.copy() if response.gain_modes else photons
         frame = np.empty_like(photons)
         whole = np.dtype(response.dtype).kind in "iu"
@@ -365,11 +375,22 @@ class Simulator:
     def _add_zingers(
         self, rng: np.random.Generator, photons: npt.NDArray[np.float32], stray: npt.NDArray[np.bool_] | None
     ) -> None:
+        """Charge of particles: muons that cross the sensor on a straight line, electrons that gammas free, which stop."""
+        where, charge = [np.empty(0, np.int64)], [np.empty(0)]
+        per_pixel = self.detector.panels[0].pixel_size_m * _KEV_PER_M / (self.energy / 1000)  # photons' charge
         for _ in range(rng.poisson(self.scene.zingers)):
-            at, length = rng.integers(photons.size), int(rng.geometric(0.5))
-            photons.flat[at : at + length] += np.float32(_draw(rng, (5.0, 500.0)))
-            if stray is not None:
-                stray.flat[at : at + length] = True
+            track, amount = _muon(rng, per_pixel) if rng.random() < 0.5 else _electron(rng, per_pixel)
+            plane, (n_ss, n_fs) = int(rng.integers(len(photons))), photons.shape[1:]
+            at = np.rint(track + rng.uniform(0, (n_ss, n_fs)) - 0.5).astype(np.int64)
+            on = ((at >= 0) & (at < (n_ss, n_fs))).all(1)
+            where.append((plane * n_ss + at[on, 0]) * n_fs + at[on, 1])
+            charge.append(amount[on])
+        pixels, of_pixel = np.unique(np.concatenate(where), return_inverse=True)
+        total = np.bincount(of_pixel, np.concatenate(charge), len(pixels)).astype(np.float32)
+        # A photon counter counts a particle once, whatever its charge.
+        photons.flat[pixels] += (total > 0.5).astype(np.float32) if self.response.counts else total
+        if stray is not None:
+            stray.flat[pixels] = True
 
     def _blur(self, photons: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         from scipy.ndimage import gaussian_filter
@@ -380,6 +401,46 @@ class Simulator:
             wide = gaussian_filter(blurred, np.multiply(3 * psf, still), mode="nearest", truncate=2)
             blurred = (1 - tail) * blurred + tail * wide
         return blurred
+
+
+#: What a fast particle leaves in silicon, keV a metre (Particle Data Group, Passage of Particles Through Matter).
+_KEV_PER_M = 3e5
+_SENSOR_PX = 4.0  # thickness of a sensor in pixels: 320 to 450 micrometres
+_POINTS = 12  # of charge in each pixel of a track
+_DIFFUSION_PX = 0.12  # of charge on its way through the sensor, rms
+
+
+def _muon(rng: np.random.Generator, per_pixel: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Points of a straight track and the charge of each, in photons: a muon comes from anywhere above the horizon."""
+    azimuth, slope = rng.uniform(0, 2 * np.pi), np.tan(np.arccos(rng.uniform(0.05, 1)))
+    length = _SENSOR_PX * slope
+    n = int(_POINTS * (1 + length))
+    along = np.linspace(0, length, n)[:, None] * [np.sin(azimuth), np.cos(azimuth)]
+    path = _SENSOR_PX * np.hypot(1, slope)
+    # Knock-on electrons give some steps much more than the mean: Landau's tail.
+    share = rng.gamma(0.6, 1 / 0.6, n) * np.where(rng.random(n) < 0.02, 6, 1)
+    return along + _DIFFUSION_PX * rng.standard_normal((n, 2)), per_pixel * path * share / n
+
+
+def _electron(rng: np.random.Generator, per_pixel: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Points of an electron's winding track and their charge, in photons."""
+    photons = _draw(rng, (2.0, 500.0))
+    # Range in pixels; it grows with the energy to the 1.7 (Kanaya & Okayama, J. Phys. D 5 (1972) 43).
+    length = min(0.15 * (photons / (per_pixel * _SENSOR_PX)) ** 1.7, 15.0)
+    n = int(_POINTS * (1 + length))
+    azimuth = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.35, n))
+    step = np.c_[np.sin(azimuth), np.cos(azimuth)] * (length / n)
+    share = rng.gamma(1.0, 1.0, n) * np.linspace(0.7, 1.3, n)  # more where it is slow
+    return np.cumsum(step, 0) + _DIFFUSION_PX * rng.standard_normal((n, 2)), photons * share / share.sum()
+
+
+def _edges(detector: Detector) -> npt.NDArray[np.bool_]:
+    """The pixels at the edges of ASICs: (panel, ss, fs)."""
+    out = np.zeros(detector.shape, bool)
+    for plane, min_ss, end_ss, min_fs, end_fs in detector.asics:
+        out[plane, [min_ss, end_ss - 1], min_fs:end_fs] = True
+        out[plane, min_ss:end_ss, [min_fs, end_fs - 1]] = True
+    return out
 
 
 def _nothing() -> tuple[npt.NDArray[np.void], npt.NDArray[np.void], npt.NDArray[np.float64]]:
