@@ -241,6 +241,62 @@ def test_positions_and_intensities_are_right_and_their_errors_hold() -> None:
         assert np.diff(np.quantile(values, [0.16, 0.84]))[0] / 2 == pytest.approx(1, abs=0.15), name
 
 
+def windowed_centroid(light: np.ndarray, width: float) -> np.ndarray:
+    """Gaussian-windowed centroid of a patch from its middle (SExtractor's XWIN), in pixels from the middle."""
+    reach = light.shape[0] // 2
+    ss, fs = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    at = np.zeros(2)
+    for _ in range(20):
+        weight = light * np.exp(-((ss - at[0]) ** 2 + (fs - at[1]) ** 2) / (2 * width**2))
+        step = [(weight * (ss - at[0])).sum(), (weight * (fs - at[1])).sum()]
+        at = np.clip(at + 2 * np.array(step) / max(weight.sum(), 1e-9), -2, 2)
+    return at
+
+
+def plain_centroid(light: np.ndarray) -> np.ndarray:
+    """Centroid of the 3 x 3 pixels around the brightest of a patch, in pixels from its middle."""
+    reach = light.shape[0] // 2
+    inner = light[1:-1, 1:-1]
+    top = np.array(np.unravel_index(np.argmax(inner), inner.shape)) + 1
+    nine = light[top[0] - 1 : top[0] + 2, top[1] - 1 : top[1] + 2]
+    about = [(nine.sum(1) @ [-1, 0, 1]), (nine.sum(0) @ [-1, 0, 1])]
+    return top - reach + np.array(about) / nine.sum()
+
+
+@pytest.mark.parametrize("photons", [60, 250, 3000])
+@pytest.mark.parametrize("width", [0.12, 0.25, 0.4, 0.8, 1.2])
+def test_positions_are_as_good_as_the_better_centroid(width: float, photons: int) -> None:
+    """Sharp peaks call for a plain centroid, wide ones for a windowed one."""
+    from scipy.special import erf
+
+    rng = np.random.default_rng([int(100 * width), photons])
+    mean, reach, truth = np.ones((600, 600)), 7, []
+    for i in range(20, 590, 24):
+        for j in range(20, 590, 24):
+            off = rng.uniform(-0.5, 0.5, 2)
+            edges = (np.arange(-reach, reach + 2) - 0.5)[:, None] - off
+            share = np.diff(0.5 * (1 + erf(edges / (width * np.sqrt(2)))), axis=0)
+            mean[i - reach : i + reach + 1, j - reach : j + reach + 1] += photons * np.outer(share[:, 0], share[:, 1])
+            truth.append((i, j, *off))
+    counts = rng.poisson(mean)
+    proposer = Proposer(np.ones((1, 600, 600), bool))
+    n = proposer.propose((GAIN * counts)[None].astype(np.float32), GAIN)
+    peaks = proposer.measure(np.ones(n, np.float32), 0.5)
+    errors: dict[str, list[np.ndarray]] = {"ours": [], "windowed": [], "plain": []}
+    for i, j, *off in truth:
+        near = np.hypot(peaks["ss"] - i, peaks["fs"] - j)
+        if near.min() > 1.5:
+            continue
+        p = peaks[np.argmin(near)]
+        light = counts[i - 5 : i + 6, j - 5 : j + 6] - 1.0
+        errors["ours"].append(np.array([p["ss"] - i, p["fs"] - j]) - off)
+        errors["windowed"].append(windowed_centroid(light, max(width, 0.9)) - off)
+        errors["plain"].append(plain_centroid(light[2:-2, 2:-2]) - off)
+    assert len(errors["ours"]) > 300
+    rms = {name: float(np.sqrt(np.mean(np.square(values)))) for name, values in errors.items()}
+    assert rms["ours"] < 1.2 * min(rms["windowed"], rms["plain"]), rms
+
+
 def test_touching_peaks_share_no_pixel() -> None:
     rng = np.random.default_rng(4)
     mean = 2 + one_peak((30, 30), 0.8, 900) + one_peak((30, 34), 0.8, 300)

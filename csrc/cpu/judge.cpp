@@ -132,7 +132,7 @@ void measure_peaks(const ProposePlan& plan, float gain, Dtype dtype, const void*
     for (std::size_t i = 0; i < accepted.size(); ++i) {
       const auto view = view_of(plan, data, ws, accepted[i].asic);
       using T = std::remove_cv_t<std::remove_pointer_t<decltype(data)>>;
-      Measurement<T> measurement(view, accepted[i], gain, others[i].data(), int(others[i].size()));
+      Measurement<T> measurement(view, accepted[i], gain, ws.noise3, others[i].data(), int(others[i].size()));
       peaks->push_back(measurement.measure(accepted_scores[i]));
     }
   });

@@ -172,6 +172,7 @@ ProposeWorkspace::ProposeWorkspace(const ProposePlan& plan)
 
 void measure_bins(const ProposePlan& plan, float gain, Dtype dtype, const void* frame, ProposeWorkspace& ws) {
   ws.clip = usual_clip();
+  ws.noise3 = ws.noise5 = 1;  // until a search measures them
   simd().collect(plan.bins, dtype, frame, ws.values.data());
   statistics(plan, gain, ws);
 }

@@ -459,7 +459,7 @@ PEAKRT_HD void measure_body(const NetworkBatch& batch, const T* frames, int fram
   const int out = next(batch.n_peaks);
   if (out >= batch.peak_capacity) return;
   const SigmaView<T> view = batch.view(frames, frame, c.asic);
-  Measurement<T> measurement(view, c, batch.gain[frame], others, n);
+  Measurement<T> measurement(view, c, batch.gain[frame], noise_of(batch, frame, 0), others, n);
   batch.peaks[out] = measurement.measure(batch.scores[row]);
   batch.peak_frame[out] = frame;
   batch.peak_place[out] = batch.place(c);

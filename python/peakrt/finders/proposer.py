@@ -126,7 +126,7 @@ class Proposer:
 
         scores : (n,), one a candidate
         in_hits : what does in a frame where ten candidates reach min_score; by default min_score too
-        Gaussian-windowed centroids: Bertin & Arnouts, A&AS 117 (1996) 393.
+        Centroids are Gaussian-windowed (Bertin & Arnouts, A&AS 117 (1996) 393) or, on sharp peaks, of nine pixels.
         Raises ValueError for another number of scores than candidates.
         """
         scores, in_hits = np.ascontiguousarray(scores, np.float32), min_score if in_hits is None else in_hits
