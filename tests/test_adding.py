@@ -1,4 +1,4 @@
-"""A finder is added by what docs/architecture.md names: its options, its function, and its entry in the registry."""
+"""A finder, a file format and an output are added by what docs/architecture.md names: a module and an entry in a list."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import TracebackType
 from typing import Any, ClassVar
 
 import h5py
@@ -14,11 +15,18 @@ import pytest
 
 from peakrt import PeakFinder
 from peakrt.cli import main
-from peakrt.config import Config, option
+from peakrt.config import Config, HitConfig, OutputConfig, option
 from peakrt.contracts import FinderKind, FrameFinder, Setup, Stateless
 from peakrt.cxi.columns import N_PEAKS
+from peakrt.cxi.reader import read_cxi_peaks
+from peakrt.event import Event
+from peakrt.finders.learned import LearnedState
 from peakrt.finders.registry import FINDERS, register
 from peakrt.peaks import PEAK, PeakArray
+from peakrt.sources import open_source
+from peakrt.sources.formats import FORMATS, FileFormat, register_format
+from peakrt.writers import WRITERS
+from peakrt_geometry import Detector, read_geom
 
 from .test_run import expected_peaks
 
@@ -90,3 +98,121 @@ def test_through_the_server(small_detector: Any) -> None:
 
 def test_the_toy_does_not_change_the_others(run_file: Path) -> None:
     assert sum(len(peaks) for peaks in expected_peaks(run_file)) > 100
+
+
+# A file format: frames as .npy files
+
+
+class NpyFrames:
+    def __init__(self, path: Path, detector: Detector) -> None:
+        self._path = path
+        self._frames = np.load(path, mmap_mode="r", allow_pickle=False)
+        if self._frames.shape[1:] != detector.shape:
+            raise ValueError(
+                f"{path} has frames of shape {self._frames.shape[1:]}, the geometry needs {detector.shape}"
+            )
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._frames.dtype
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def read(self, number: int) -> Event:
+        return Event(np.array(self._frames[number]), file=str(self._path), name=f"//{number}")
+
+    def close(self) -> None:
+        pass
+
+
+def no_detector(path: Path) -> Detector:
+    raise ValueError(f"{path} does not describe its detector: give a CrystFEL geometry with -g")
+
+
+@pytest.fixture
+def npy_format() -> Iterator[None]:
+    def named_so(path: Path) -> bool:
+        return path.suffix == ".npy"
+
+    new = FileFormat(
+        "numpy's .npy", named_so, named_so, lambda path, detector, wanted: NpyFrames(path, detector), no_detector
+    )
+    register_format(new)
+    yield
+    FORMATS.remove(new)
+
+
+@pytest.fixture
+def npy_run(run_file: Path, tmp_path: Path, npy_format: None) -> Path:
+    """The frames of the simulated run, as the toy format."""
+    source = open_source([str(run_file)], read_geom(run_file.with_suffix(".geom")))
+    np.save(tmp_path / "run.npy", np.stack([event.frame for event in source.events()]))
+    return tmp_path / "run.npy"
+
+
+def test_a_format_is_read_and_resumed(
+    run_file: Path, npy_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    geometry = str(run_file.with_suffix(".geom"))
+    assert main(["find", str(npy_run), "-g", geometry, "-o", str(tmp_path / "out.cxi"), "--events", "all"]) == 0
+    tables = read_cxi_peaks(tmp_path / "out.cxi")
+    assert [len(table) for table in tables] == [len(peaks) for peaks in expected_peaks(run_file)]
+    assert main(["info", str(npy_run), "-g", geometry]) == 0
+    assert "12 events" in capsys.readouterr().out
+    assert main(["find", str(npy_run), "-o", str(tmp_path / "other.cxi")]) == 1
+    assert "give a CrystFEL geometry" in capsys.readouterr().err
+    assert open_source([str(npy_run)], read_geom(geometry)).files == [npy_run]
+
+
+# An output: one line a peak
+
+
+class CsvWriter:
+    """Peaks as text; a run that is stopped leaves nothing."""
+
+    def __init__(self, path: Path, detector: Detector, *, hits: HitConfig, output: OutputConfig, **_: Any) -> None:
+        self.path, self.unfinished = path, path.with_name(path.name + ".inprogress")
+        self.hits, self.output = hits, output
+        self.n_hits = self.n_cut = self.events_done = 0
+        self.learned: LearnedState | None = None
+        self._lines: list[str] = []
+
+    def append(self, event: Event, peaks: PeakArray, number: int, good: np.ndarray) -> bool:
+        self._lines += [f"{number},{p['panel']},{p['ss']:.2f},{p['fs']:.2f}" for p in peaks]
+        self.events_done = number + 1
+        self.n_hits += len(peaks) >= self.hits.min_peaks
+        return len(peaks) >= self.hits.min_peaks
+
+    def skip(self, number: int, event: str, reason: str) -> None:
+        self.events_done = number + 1
+
+    def flush(self, learned: LearnedState | None = None) -> None:
+        pass
+
+    def close(self) -> None:
+        self.path.write_text("\n".join(["event,panel,ss,fs", *self._lines]) + "\n")
+
+    def report(self) -> list[str]:
+        return [f"wrote {self.path}"]
+
+    def __enter__(self) -> CsvWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+
+
+def test_an_output_is_written(
+    run_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(WRITERS, ".csv", CsvWriter)
+    common = ["find", str(run_file), "-g", str(run_file.with_suffix(".geom")), "-o", str(tmp_path / "peaks.csv")]
+    assert main(common) == 0
+    assert f"wrote {tmp_path / 'peaks.csv'}" in capsys.readouterr().out
+    lines = (tmp_path / "peaks.csv").read_text().splitlines()
+    assert len(lines) == 1 + sum(len(peaks) for peaks in expected_peaks(run_file))
+    assert main(common) == 1  # it is not overwritten

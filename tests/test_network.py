@@ -529,6 +529,7 @@ def test_files_record_gain_and_bad_pixels(tmp_path: Path, small_detector) -> Non
 
     class Source:
         detector = small_detector
+        dtype, files, read_ahead = None, (), True
 
         def __len__(self) -> int:
             return 9

@@ -7,7 +7,8 @@ a CrystFEL ``.geom`` with one plane a module (EXtra-geom writes them).
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,8 @@ class ExtraDataSource:
     """Events of one multi-module detector of a run; frames are (module, ss, fs) as the geometry has them."""
 
     dtype: np.dtype[Any] | None = None  # told by the first event
+    read_ahead = True
+    files: Sequence[Path] = ()  # the host opens them
 
     def __init__(self, folder: str, geometry: Detector, name: str | None = None) -> None:
         try:

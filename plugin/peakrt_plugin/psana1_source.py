@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ class Psana1Source:
     read_ahead = False
 
     dtype: np.dtype[Any] | None = None  # told by the first event
+    files: Sequence[Path] = ()  # the host opens them
 
     def __init__(
         self,

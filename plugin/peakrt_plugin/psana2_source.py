@@ -8,8 +8,9 @@ raw ADU; ``events=N`` stops after N events.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ class Psana2Source:
     read_ahead = False
 
     dtype: np.dtype[Any] | None = None  # told by the first event
+    files: Sequence[Path] = ()  # the host opens them
 
     def __init__(
         self,

@@ -6,7 +6,6 @@ import argparse
 import hashlib
 import json
 import logging
-import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence, Sized
@@ -23,11 +22,11 @@ from peakrt_geometry import Detector, detector_names, load_detector, read_geom
 from peakrt_geometry.crystfel import format_geom
 
 from .config import CandidateConfig, Config, HitConfig, OutputConfig
+from .contracts import Writer
 from .cxi.columns import UNUSABLE
-from .cxi.outputs import check_outputs, companion_paths, fingerprints
-from .cxi.writer import CxiWriter
+from .cxi.indexing import index_command
+from .cxi.outputs import check_outputs, fingerprints
 from .extras import need
-from .filters import plugin_folder
 from .finder import ENGINES, PeakFinder
 from .finders.registry import FINDERS, kind_of
 from .info import describe_input
@@ -35,7 +34,8 @@ from .models.model_file import load_model
 from .mpi import Job, find_in_job, in_job, rank_of_job, summarise
 from .pipeline import Summary, find_run
 from .progress import Progress
-from .sources import Source, is_stream, open_source, source_files
+from .sources import Source, is_stream, open_source
+from .writers import open_writer
 
 if TYPE_CHECKING:
     from .pictures.assemble import Canvas
@@ -349,8 +349,8 @@ def _given_files(parsed: argparse.Namespace) -> list[Path]:
     return [Path(name) for name in names if name is not None and Path(name).is_file()]
 
 
-def _make_writer(parsed: argparse.Namespace, path: Path, source: Source, resume: bool) -> CxiWriter:
-    return CxiWriter(
+def _make_writer(parsed: argparse.Namespace, path: Path, source: Source, resume: bool) -> Writer:
+    return open_writer(
         path,
         source.detector,
         hits=take_config(HitConfig, parsed),
@@ -358,7 +358,7 @@ def _make_writer(parsed: argparse.Namespace, path: Path, source: Source, resume:
         provenance=_provenance(parsed, source),
         resume=resume,
         overwrite=parsed.overwrite,
-        read=[*_given_files(parsed), *source_files(source)],
+        read=[*_given_files(parsed), *source.files],
     )
 
 
@@ -406,7 +406,7 @@ def _provenance(parsed: argparse.Namespace, source: Source) -> dict[str, Any]:
     found: dict[str, Any] = {
         "peakrt": version("peakrt"),
         "inputs": parsed.inputs,
-        "input_files": _digest(json.dumps(list(fingerprints(source_files(source)))).encode()),
+        "input_files": _digest(json.dumps(list(fingerprints(source.files))).encode()),
         "geometry": parsed.geometry,
         "detector": _digest(format_geom(source.detector).encode()),
         "finder": parsed.finder,
@@ -438,7 +438,7 @@ def _catch_signals() -> list[int]:
     return caught
 
 
-def report_lines(summary: Summary, writer: CxiWriter, peaks_per_hit: float) -> list[str]:
+def report_lines(summary: Summary, writer: Writer, peaks_per_hit: float) -> list[str]:
     """What find says at its end."""
     done = max(1, writer.events_done)
     lines = [
@@ -459,36 +459,10 @@ def report_lines(summary: Summary, writer: CxiWriter, peaks_per_hit: float) -> l
         lines.append(
             f"{summary.unusable} events could not be used (listed in {UNUSABLE}), the first: {summary.first_unusable}"
         )
-    lines.append(f"wrote {writer.path}")
-    if writer.output.images == "none":
-        return [*lines, "no images were written: indexamajig needs them beside the peaks (--images)"]
-    lines.append(f"wrote {writer.list_path} and {writer.geom_path}; to index:")
-    missing = [name for name in ("camera_length", "photon_energy") if getattr(writer.detector, name) is None]
-    if missing:
-        what = " and ".join(name.replace("_", " ") for name in missing)
-        lines.append(f"  (the geometry lacks {what}: add to {writer.geom_path} first)")
-    return [
-        *lines,
-        "",
-        f"  {index_command(writer.path, writer.output.images)}",
-        "",
-        "where the cell is known, -p CELL instead of --no-check-cell",
-    ]
+    return [*lines, *writer.report()]
 
 
-def index_command(cxi: Path, images: str) -> str:
-    """Command that indexes a CXI of ours by the .lst and .geom beside it, as any CrystFEL takes it.
-
-    Asdf is part of CrystFEL wherever FFTW is; other indexers may be missing, and indexamajig stops where one that is
-    named is. Without --no-check-cell it warns that it knows no cell. For lz4 images HDF5 is told where the filter is.
-    """
-    lst, geom, stream = (shlex.quote(str(path)) for path in (*companion_paths(cxi), cxi.with_suffix(".stream")))
-    plugins = f"HDF5_PLUGIN_PATH={shlex.quote(plugin_folder())} " if images == "lz4" else ""
-    command = f"indexamajig -i {lst} -g {geom} --peaks=cxi --indexing=asdf --no-check-cell -j $(nproc) -o {stream}"
-    return plugins + command
-
-
-def as_record(summary: Summary, writer: CxiWriter, finder: PeakFinder, peaks_per_hit: float) -> dict[str, Any]:
+def as_record(summary: Summary, writer: Writer, finder: PeakFinder, peaks_per_hit: float) -> dict[str, Any]:
     """A run for other programs: what --json writes. Times are seconds of this call, counts of the whole file."""
     return {
         "peakrt": version("peakrt"),

@@ -2,21 +2,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
+from peakrt_geometry import Detector
+
 from .arrays import whole_panels
-from .config import Config
-from .finders.learned import Learned, Turn
+from .config import Config, HitConfig, OutputConfig
+from .event import Event
+from .finders.learned import Learned, LearnedState, Turn
 from .models.model_file import Model
 from .peaks import PeakArray
 
 #: Runs a model: inputs in, scores or probabilities out.
 Engine = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+
+
+class Source(Protocol):
+    """Gives the events of a run; ``len(source)`` where it knows how many."""
+
+    detector: Detector
+
+    @property
+    def dtype(self) -> np.dtype[Any] | None:
+        """Type that holds every number of its frames exactly; None where it is not known before the first event."""
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """The files that it reads, which no output may replace; empty for a run that a host program opens."""
+
+    @property
+    def read_ahead(self) -> bool:
+        """Whether its events may be fetched by a thread of their own, while others are searched."""
+
+    def events(self, start: int = 0) -> Iterator[Event]:
+        """Give the events from number start on."""
+
+
+class Writer(Protocol):
+    """Writes the events of a run and their peaks to one output, which gets its name when it is closed.
+
+    path : final name; unfinished : name until then; hits, output : the configs in force
+    n_hits, n_cut : hits so far, and events with more peaks than the output has room for
+    events_done : place in the input from which on events are to be found, after a resume
+    learned : what the finder had learned there, None at a beginning
+    """
+
+    path: Path
+    unfinished: Path
+    hits: HitConfig
+    output: OutputConfig
+    n_hits: int
+    n_cut: int
+    events_done: int
+    learned: LearnedState | None
+
+    def append(self, event: Event, peaks: PeakArray, number: int, good: npt.NDArray[np.bool_]) -> bool:
+        """Take an event, its peaks, its place in the input and the mask in force; returns whether it is a hit."""
+
+    def skip(self, number: int, event: str, reason: str) -> None:
+        """Note an event that could not be used: it counts as done."""
+
+    def flush(self, learned: LearnedState | None = None) -> None:
+        """Make everything taken so far safe, together with what the finder has learned from exactly these events."""
+
+    def close(self) -> None:
+        """Finish the output and give it its name."""
+
+    def report(self) -> list[str]:
+        """What was written and what to do with it, in lines for the user."""
+
+    def __enter__(self) -> Writer: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+@runtime_checkable
+class DealtSource(Source, Protocol):
+    """A source whose host deals out the events of a run to the ranks of a job, so that it has no length.
+
+    done : time stamps (seconds, nanoseconds) of events that an earlier job has done and that are left out
+    """
+
+    done: frozenset[tuple[int, int]]
 
 
 @dataclass(frozen=True)

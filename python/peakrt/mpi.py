@@ -11,10 +11,10 @@ from typing import Any
 
 import h5py
 
+from .contracts import DealtSource, Writer
 from .cxi.columns import EVENT_COLUMNS, PROGRESS
 from .cxi.master import write_master
 from .cxi.outputs import OutputLock
-from .cxi.writer import CxiWriter
 from .event import Event
 from .finder import PeakFinder
 from .pipeline import Summary, find_run
@@ -59,7 +59,7 @@ class Job:
 
     open_source: Callable[[], Source]
     make_finder: Callable[[Source], PeakFinder]
-    make_writer: Callable[[Path, Source, bool], CxiWriter]
+    make_writer: Callable[[Path, Source, bool], Writer]
     out: Path
     resume: bool
     on_event: Callable[[Summary], None]
@@ -73,6 +73,7 @@ class _Block:
         assert isinstance(source, Sized)
         n = len(source)
         self._source, self.detector, self.dtype = source, source.detector, source.dtype
+        self.files, self.read_ahead = source.files, source.read_ahead
         self.first, self.end = n * rank // size, n * (rank + 1) // size
 
     def __len__(self) -> int:
@@ -200,7 +201,8 @@ def _find_as_rank(job: Job, source: Source, rank: int, size: int, done: frozense
             error = "" if whole else f"{closed} is of a job with another number of ranks: remove the rank files"
             return RankResult(rank, summary, closed, error)
     else:
-        source.done = done  # type: ignore[attr-defined]
+        assert isinstance(source, DealtSource)
+        source.done = done
         while rank_path(job.out, rank, attempt).exists():
             attempt += 1
     path = rank_path(job.out, rank, attempt)

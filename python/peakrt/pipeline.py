@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 
-from .cxi.writer import CxiWriter
+from .contracts import Writer
 from .event import Event
 from .finder import Item, PeakFinder
 from .peaks import PeakArray
@@ -93,7 +93,7 @@ class _WriteBehind:
 def find_run(
     source: Source,
     finder: PeakFinder,
-    writer: CxiWriter,
+    writer: Writer,
     *,
     threads: int = 1,
     limit: int | None = None,
@@ -124,7 +124,7 @@ class _Run:
         self,
         source: Source,
         finder: PeakFinder,
-        writer: CxiWriter,
+        writer: Writer,
         threads: int,
         limit: int | None,
         first: int,
@@ -145,10 +145,9 @@ class _Run:
         summary, began = self._summary, time.perf_counter()
         if self._writer.learned is not None:
             self._finder.restore(self._writer.learned)
-        ahead = getattr(self._source, "read_ahead", True)
         events = self._numbered_events()
         depth = 2 + self._threads
-        self._reader = read_ahead(events, depth=depth) if ahead else events
+        self._reader = read_ahead(events, depth=depth) if self._source.read_ahead else events
         # Whatever happens, the reader's thread ends before this returns: HDF5 does not outlive its threads well.
         with closing(self._reader), _WriteBehind() as sink:
             while self._stretch(sink):

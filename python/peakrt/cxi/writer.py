@@ -53,6 +53,7 @@ from .columns import (
     UNUSABLE,
     UNUSABLE_REASON,
 )
+from .indexing import index_command
 from .outputs import OutputLock, check_outputs, check_unfinished, companion_paths, unfinished_path
 
 #: HDF5 keeps the index of every chunk it has written in memory, .3 kB a row, until the file is closed: it is closed and
@@ -486,6 +487,19 @@ class CxiWriter:
     def geom_path(self) -> Path:
         """The .geom that fits the CXI."""
         return companion_paths(self.path)[1]
+
+    def report(self) -> list[str]:
+        """What was written, and the command that indexes it."""
+        lines = [f"wrote {self.path}"]
+        if self.output.images == "none":
+            return [*lines, "no images were written: indexamajig needs them beside the peaks (--images)"]
+        lines.append(f"wrote {self.list_path} and {self.geom_path}; to index:")
+        missing = [name for name in ("camera_length", "photon_energy") if getattr(self.detector, name) is None]
+        if missing:
+            what = " and ".join(name.replace("_", " ") for name in missing)
+            lines.append(f"  (the geometry lacks {what}: add to {self.geom_path} first)")
+        command = index_command(self.path, self.output.images)
+        return [*lines, "", f"  {command}", "", "where the cell is known, -p CELL instead of --no-check-cell"]
 
     def __enter__(self) -> CxiWriter:
         return self

@@ -26,6 +26,7 @@ from ..hdf5_items import (
     children,
     find_group,
     find_item,
+    first_line,
     get_dataset,
     holds,
     number_type,
@@ -439,3 +440,40 @@ def select_events(file: Hdf5File, wanted: list[str] | None) -> Sequence[Hdf5Even
             )
         found.append(event)
     return found
+
+
+class Hdf5Frames:
+    """The events of an HDF5 file, all or those named."""
+
+    def __init__(self, file: Hdf5File, events: Sequence[Hdf5Event]) -> None:
+        self._file, self._events = file, events
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of its frames."""
+        return self._file.dtype
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def read(self, number: int) -> Event:
+        """Read an event."""
+        event = self._events[number]
+        try:
+            return self._file.read(event)
+        except OSError as error:
+            raise OSError(f"{self._file.path} {event.name} cannot be read: {first_line(error)}") from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def open_frames(path: Path, detector: Detector, wanted: list[str] | None) -> Hdf5Frames:
+    """Open the events of a file. Raises what Hdf5File raises, and ValueError for a name that the file lacks."""
+    file = Hdf5File(path, detector)
+    try:
+        return Hdf5Frames(file, select_events(file, wanted))
+    except BaseException:
+        file.close()
+        raise

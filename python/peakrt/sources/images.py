@@ -164,3 +164,30 @@ def _pixels(image: _Image) -> npt.NDArray[Any]:
         return READER.read(image.raw, reader="pycbf", suffix=".cbf")
     except ValueError as error:
         raise OSError(f"{path} cannot be read: {error}") from None
+
+
+class ImageFrame:
+    """The one frame of an image file, read when it is asked for."""
+
+    def __init__(self, path: Path, detector: Detector) -> None:
+        self._path, self._detector = path, detector
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of its frame."""
+        return self.read(0).frame.dtype
+
+    def __len__(self) -> int:
+        return 1
+
+    def read(self, number: int) -> Event:
+        """Read the frame."""
+        return read_image(self._path, self._detector)
+
+    def close(self) -> None:
+        """Nothing is open between calls."""
+
+
+def open_image(path: Path, detector: Detector, wanted: list[str] | None) -> ImageFrame:
+    """The frame of an image file; events have no names in it."""
+    return ImageFrame(path, detector)

@@ -162,3 +162,10 @@ def _positive(group: h5py.Group, names: tuple[str, ...], units: dict[str, float]
     if name is not None:
         log.warning("%s/%s in %s is %g: taken for not known", group.name, name, group.file.filename, value)
     return None
+
+
+def describe_hdf5(path: Path) -> Detector:
+    """Detector that an HDF5 file describes: NXmx does. Raises ValueError where it does not."""
+    if is_nexus(path):
+        return nexus_detector(path)
+    raise ValueError(f"{path} does not describe its detector: give a CrystFEL geometry with -g")

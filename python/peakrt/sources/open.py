@@ -9,33 +9,17 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
 from peakrt_geometry import Detector
 
+from ..contracts import Source
 from ..event import Event
 from ..hdf5_items import first_line
-from .hdf5 import Hdf5File, select_events
-from .images import image_detector, is_image, read_image
-from .nexus import is_nexus, nexus_detector
-
-
-class Source(Protocol):
-    """Anything that gives events; ``len(source)`` where it knows how many.
-
-    dtype : of the frames of all its events, which holds every number of theirs exactly; None where it is not known
-        before the first one
-    """
-
-    detector: Detector
-    dtype: np.dtype[Any] | None
-
-    def events(self, start: int = 0) -> Iterator[Event]:
-        """Give the events from number start on."""
+from .formats import FORMATS, format_of
 
 
 @dataclass(frozen=True)
@@ -54,6 +38,8 @@ class FileSource:
     the geometry, or without a named event, for numbers that the dtype cannot hold, and for no events at all.
     """
 
+    read_ahead = True
+
     def __init__(self, entries: list[_Entry], detector: Detector) -> None:
         self.detector = detector
         self._entries = entries
@@ -63,7 +49,7 @@ class FileSource:
             raise ValueError(
                 f"no frames in {', '.join(str(e.path) for e in entries[:3])}{' ...' if len(entries) > 3 else ''}"
             )
-        kinds |= _image_types([entry.path for entry in entries if is_image(entry.path)], detector)
+        kinds |= _types_of_single_frames([entry.path for entry in entries if format_of(entry.path).one_frame], detector)
         self.dtype: np.dtype[Any] | None = np.result_type(*kinds) if kinds else None
 
     @property
@@ -73,15 +59,15 @@ class FileSource:
 
     def _look_at(self, entry: _Entry, kinds: set[np.dtype[Any]]) -> int:
         """Count the events of an entry, and add the type of its frames."""
-        if is_image(entry.path):
+        file_format = format_of(entry.path)
+        if file_format.one_frame:
             if not entry.path.is_file():
                 raise FileNotFoundError(f"{entry.path} does not exist")
             return 1
-        with closing(Hdf5File(entry.path, self.detector)) as file:
-            count = len(select_events(file, entry.events))
-            if count:
+        with closing(file_format.open(entry.path, self.detector, entry.events)) as file:
+            if len(file):
                 kinds.add(file.dtype)
-            return count
+            return len(file)
 
     def __len__(self) -> int:
         return sum(self._counts)
@@ -101,28 +87,21 @@ class FileSource:
         return event if self.dtype is None else replace(event, frame=convert(event.frame, self.dtype, str(event)))
 
     def _file_events(self, entry: _Entry, start: int, count: int) -> Iterator[Event]:
-        if is_image(entry.path):
-            yield read_image(entry.path, self.detector)
-            return
-        with closing(Hdf5File(entry.path, self.detector)) as file:
-            events = select_events(file, entry.events)
-            if len(events) != count:
-                raise OSError(f"{entry.path} had {count} events when it was looked at and has {len(events)} now")
+        with closing(format_of(entry.path).open(entry.path, self.detector, entry.events)) as file:
+            if len(file) != count:
+                raise OSError(f"{entry.path} had {count} events when it was looked at and has {len(file)} now")
             for number in range(start, count):
-                event = events[number]
-                try:
-                    yield file.read(event)
-                except OSError as error:
-                    raise OSError(f"{entry.path} {event.name} cannot be read: {first_line(error)}") from error
+                yield file.read(number)
 
 
-def _image_types(paths: list[Path], detector: Detector) -> set[np.dtype[Any]]:
-    """Types of image files, told by the first that can be read of each suffix: looking at all would be reading all."""
+def _types_of_single_frames(paths: list[Path], detector: Detector) -> set[np.dtype[Any]]:
+    """Types of files of one frame, told by the first that can be read of each suffix: to look at all would be to read all."""
     kinds = set()
-    for suffix in sorted({path.suffixes[-1] for path in paths}):
+    for suffix in sorted({path.suffix for path in paths}):
         for path in [path for path in paths if path.suffix == suffix][:3]:
             try:
-                kinds.add(read_image(path, detector).frame.dtype)
+                with closing(format_of(path).open(path, detector, None)) as file:
+                    kinds.add(file.read(0).frame.dtype)
                 break
             except (OSError, ValueError):  # raised again when it is that event's turn
                 continue
@@ -141,11 +120,6 @@ def convert(frame: npt.NDArray[Any], dtype: np.dtype[Any], name: str) -> npt.NDA
                 "find in inputs of one type at a time"
             )
     return converted
-
-
-def source_files(source: Source) -> list[Path]:
-    """The files that a source reads, none for a run that its facility's software opens."""
-    return source.files if isinstance(source, FileSource) else []
 
 
 def open_source(inputs: list[str], detector: Detector | None = None, *, name: str | None = None) -> Source:
@@ -191,27 +165,21 @@ def _open_run(text: str, detector: Detector | None, name: str | None) -> Source:
 
 def describe(path: Path) -> Detector:
     """Detector that a file itself describes. Raises ValueError where it does not."""
-    if is_image(path):
-        return image_detector(path)
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist")
-    if is_nexus(path):
-        return nexus_detector(path)
-    raise ValueError(f"{path} does not describe its detector: give a CrystFEL geometry with -g")
+    return format_of(path).describe(path)
 
 
 def _expand(path: Path) -> list[_Entry]:
     if path.suffix == ".lst":
         return _read_list(path)
     if path.is_dir():
-        found = sorted(p for p in path.iterdir() if p.suffix in (".h5", ".cxi", ".nxs", ".hdf5") or is_image(p))
+        found = sorted(p for p in path.iterdir() if any(known.named_so(p) for known in FORMATS))
         if not found:
             raise ValueError(f"no data files in {path}")
         return [_Entry(p, None) for p in found]
     if not path.exists():
         raise FileNotFoundError(errno.ENOENT, f"{path} does not exist")
-    if not (is_image(path) or h5py.is_hdf5(path)):
-        raise OSError(f"{path} is neither HDF5 nor an image format that fabio reads (or it is damaged)")
+    if not any(known.holds(path) for known in FORMATS):
+        raise OSError(f"{path} is neither {' nor '.join(known.name for known in reversed(FORMATS))} (or it is damaged)")
     return [_Entry(path, None)]
 
 

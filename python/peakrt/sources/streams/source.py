@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import chain
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -91,6 +92,7 @@ class StreamSource:
 
     #: The stream reads ahead itself, and knows how to stop while it waits.
     read_ahead = False
+    files: Sequence[Path] = ()
 
     def __init__(
         self,
