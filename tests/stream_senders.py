@@ -68,10 +68,11 @@ def dectris_start(
     return cbor2.dumps({**message, **fields})
 
 
-def dectris_image(frame: np.ndarray, number: int, algorithm: str = "bslz4", **fields: Any) -> bytes:
+def dectris_image(frame: np.ndarray | cbor2.CBORTag, number: int, algorithm: str = "bslz4", **fields: Any) -> bytes:
+    """Image message of a frame, or of a MultiDimArray made before."""
     message = {
         "type": "image",
-        "data": {"threshold_1": multi_dim(frame, algorithm)},
+        "data": {"threshold_1": multi_dim(frame, algorithm) if isinstance(frame, np.ndarray) else frame},
         "image_id": number,
         "real_time": [1000, 50_000_000],
         "series_date": cbor2.CBORTag(0, "2026-11-24T08:00:00.000000Z"),

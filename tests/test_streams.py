@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -226,6 +227,12 @@ def test_a_geometry_of_the_user_comes_first(small_detector: Detector) -> None:
     assert (event.camera_length_m, event.photon_energy_eV) == (0.1, 9500)
 
 
+@pytest.mark.parametrize("first", [dectris_start((40, 48)), dectris_image(np.zeros((40, 48), np.uint16), 0)])
+def test_the_geometry_of_another_detector_is_an_error(first: bytes, small_detector: Detector) -> None:
+    with pushing([first]) as address, pytest.raises(ValueError, match="40 x 48, the geometry needs 1 x 256 x 256"):
+        open_stream(address, small_detector)
+
+
 def test_pixels_without_a_number_are_masked_where_no_mask_is_sent(caplog: pytest.LogCaptureFixture) -> None:
     frame = np.zeros((40, 40), np.uint16)
     frame[:, 17] = 65535
@@ -357,9 +364,32 @@ def test_garbage_does_not_keep_a_stream_alive() -> None:
         while True:
             yield b"junk"
 
-    with pushing(endless()) as address, open_stream(address, timeout_s=0.5) as source:
-        assert list(source.events()) == []
+    with (
+        pushing(endless()) as address,
+        open_stream(address, timeout_s=0.5) as source,
+        pytest.raises(ValueError, match="no image could be used"),
+    ):
+        next(source.events())
     assert source.counts.refused > 10
+
+
+def test_a_series_without_images_is_an_error_that_says_why(
+    run: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pushing([dectris_start((256, 256)), b"junk", dectris_end()]) as address:
+        assert find(address, tmp_path / "out.cxi", run.geom) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "no image could be used; the stream is over: series 7 ended; 1 messages or frames were left out" in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_counts_are_in_the_json(run: SimpleNamespace, tmp_path: Path) -> None:
+    images = [dectris_image(run.frames[k], k) for k in (0, 1, 4)]
+    with pushing([dectris_start((256, 256), run.frames.dtype.name), *images, dectris_end()]) as address:
+        assert find(address, tmp_path / "out.cxi", run.geom, "--json", tmp_path / "out.json") == 0
+    stream = json.loads((tmp_path / "out.json").read_text())["stream"]
+    assert stream["over"] == "series 7 ended"
+    assert (stream["messages"], stream["frames"], stream["lost"], stream["refused"]) == (5, 3, 2, 0)
 
 
 def test_nothing_at_all_is_an_error_that_names_the_address() -> None:

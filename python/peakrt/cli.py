@@ -34,7 +34,7 @@ from .models.model_file import load_model
 from .mpi import Job, find_in_job, in_job, rank_of_job, summarise
 from .pipeline import Summary, find_run
 from .progress import Progress
-from .sources import Source, is_stream, open_source
+from .sources import Source, Stream, is_stream, open_source
 from .writers import open_writer
 
 if TYPE_CHECKING:
@@ -306,10 +306,13 @@ def _find(parsed: argparse.Namespace) -> int:
             raise
         kept = f"what was found before is in {writer.unfinished}{'' if live else ' (--resume goes on)'}"
         raise RuntimeError(f"{one_line(error)}; {kept}") from error
-    report = [*stream_report(source), *report_lines(summary, writer, progress.peaks_per_hit(summary))]
+    report = report_lines(summary, writer, progress.peaks_per_hit(summary))
+    if isinstance(source, Stream):
+        report = [*source.report(), *report]
     print("\n".join(report), file=sys.stderr if parsed.json == "-" else sys.stdout)
     if parsed.json is not None:
-        write_json(parsed.json, as_record(summary, writer, finder, progress.peaks_per_hit(summary)))
+        record = as_record(summary, writer, finder, progress.peaks_per_hit(summary))
+        write_json(parsed.json, {**record, "stream": source.as_record()} if isinstance(source, Stream) else record)
     return 0
 
 
@@ -325,12 +328,6 @@ def _open(parsed: argparse.Namespace, stop: list[int]) -> Source:
         source = open_source(parsed.inputs, take_geometry(parsed), name=parsed.detector)
     source.detector = override(source.detector, parsed)
     return source
-
-
-def stream_report(source: Source) -> list[str]:
-    """What a stream says of itself at its end; nothing for other sources."""
-    report = getattr(source, "report", None)
-    return [] if report is None else report()
 
 
 def known_length(source: Source) -> int | None:

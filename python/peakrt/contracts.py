@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +43,17 @@ class Source(Protocol):
 
     def events(self, start: int = 0) -> Iterator[Event]:
         """Give the events from number start on."""
+
+
+@runtime_checkable
+class Stream(Source, Protocol):
+    """A source whose events come once, when their sender likes."""
+
+    def report(self) -> list[str]:
+        """What there is to say of it once it is over, a line each: why it ended, what was lost or left out."""
+
+    def as_record(self) -> dict[str, object]:
+        """The same as numbers."""
 
 
 class Writer(Protocol):

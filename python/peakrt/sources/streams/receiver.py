@@ -11,12 +11,13 @@ from typing import Any
 import zmq
 
 #: Messages that wait in memory on this side; more stay with the sender, which drops or waits as it is set.
-HIGH_WATER_MARK = 8
-#: Largest part of a message; a sender that announces more is cut off by ZeroMQ before memory is taken. A 16-megapixel frame
-#: of 4 bytes a pixel has 67 MB, a train of 352 AGIPD frames as float32 1.5 GB.
-MAX_PART_BYTES = 2**31 - 1
-#: Largest message, and parts of one; what is beyond is thrown away as it comes.
-MAX_MESSAGE_BYTES, MAX_PARTS = 2**31, 4096
+HIGH_WATER_MARK = 4
+#: Largest part of a message that is pushed, 512 MiB: so no sender makes more than 2 GiB wait here. ZeroMQ leaves one that
+#: announces more before it takes memory. A 16-megapixel frame of 4 bytes a pixel has 67 MB.
+MAX_PUSHED_BYTES = 1 << 29
+#: Largest message, and parts of one; what is beyond is thrown away as it comes. An answer may be as large, for only one is
+#: ever on its way: a train of 352 AGIPD frames as float32 has 1.5 GB.
+MAX_MESSAGE_BYTES, MAX_PARTS = 2**31 - 1, 4096
 #: A wait is cut into pieces of so long, to see whether it is still wanted.
 _PIECE_MS = 100
 
@@ -43,7 +44,7 @@ class Receiver:
         self._socket: Any = self._context.socket(zmq.REQ if self._asks else zmq.PULL)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.RCVHWM, HIGH_WATER_MARK)
-        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_PART_BYTES)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES if self._asks else MAX_PUSHED_BYTES)
         self._socket.setsockopt(zmq.IPV6, 1)
         try:
             self._socket.connect(check_address(address))

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
@@ -142,13 +142,22 @@ class StreamSource:
             if isinstance(record, Images):
                 self._refuse("images before their start message, which describes the detector: give a geometry with -g")
         if self.counts.over:
-            said = f"; of {self.counts.messages} messages the first was refused: {self.counts.first_refusal}"
-            hint = "" if self._form else " (a Karabo bridge and OM want karabo+tcp:// and om+tcp://)"
-            raise TimeoutError(f"{self.address}: {self.counts.over}{said if self.counts.refused else hint}")
+            raise TimeoutError(f"{self.address}: {self.counts.over}{self._why_nothing()}")
         raise ValueError(f"{self.address} does not describe its detector: give a CrystFEL geometry with -g")
 
+    def _why_nothing(self) -> str:
+        """What may be wrong where nothing usable came."""
+        if self.counts.refused:
+            return f"; of {self.counts.messages} messages the first was refused: {self.counts.first_refusal}"
+        if self._form is None and not self._stopped():
+            return " (a Karabo bridge and OM want karabo+tcp:// and om+tcp://)"
+        return ""
+
     def _describe(self, given: Detector | None) -> Detector:
-        """The detector given, with what it leaves open from the start message; or that of the start message."""
+        """The detector given, with what it leaves open from the start message; or that of the start message.
+
+        Raises ValueError where there is neither, or the first images are of another shape than the detector given.
+        """
         told = None if self._start is None else self._start.detector
         if given is None:
             if told is None:
@@ -156,6 +165,10 @@ class StreamSource:
                     f"{self.address}: the start message does not describe the detector: give a geometry with -g"
                 )
             return told
+        sent = [packed.shape for record in self._waiting if isinstance(record, Images) for packed in record.frames]
+        for shape in (*sent[:1], None if told is None else told.shape):
+            if shape is not None:
+                arrangement(shape, given.shape)  # the wrong geometry for all of the stream is an error, not lost images
         if told is not None:
             for what in ("camera_length", "photon_energy"):
                 if getattr(given, what) is None:
@@ -206,7 +219,10 @@ class StreamSource:
     # Records to events
 
     def events(self, start: int = 0) -> Iterator[Event]:
-        """Give the events that come. Raises ValueError for another start than 0: what has passed is gone."""
+        """Give the events that come.
+
+        Raises ValueError for another start than 0, for what has passed is gone, and at the end if there was no event.
+        """
         if start:
             raise ValueError(f"{self.address} is a stream: what has passed cannot be read again, nor a run be resumed")
         try:
@@ -219,6 +235,8 @@ class StreamSource:
                     self._closed.set()
         finally:
             self.close()
+        if not self.counts.frames:
+            raise ValueError(f"{self.address}: no image could be used; {'; '.join(self.report())}")
 
     def _arriving(self) -> Iterator[Event]:
         """Events until the stream is over."""
@@ -328,6 +346,10 @@ class StreamSource:
             if n_bad:
                 log.info("no pixel mask was sent: %d pixels without a number in the first image are bad", n_bad)
         return self._mask
+
+    def as_record(self) -> dict[str, object]:
+        """The counts for other programs."""
+        return {"address": self.address, **asdict(self.counts)}
 
     def report(self) -> list[str]:
         """What there is to say of the stream once it is over, a line each."""

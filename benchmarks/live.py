@@ -1,0 +1,156 @@
+"""Finding in a stream against finding in a file: events a second, CPU time an event, and latency.
+
+    python benchmarks/live.py [-n EVENTS] [--detector rayonix_mx170] [--format dectris ...]
+
+Simulated frames (uint16) go once into an HDF5 file, bitshuffle-LZ4, a chunk each, and once through a sender of its own
+process over the loopback. Both ways end in the same CXI, hits with their images. "events/s" is wall time from the first
+event to the last, so sender and finder share the machine; "CPU ms" is what the finding process spends, which a loaded
+machine changes less. Latency is from the sender's send to the peaks, at half the rate that was reached.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import platform
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import hdf5plugin
+import numpy as np
+import zmq
+
+from peakrt import PeakFinder
+from peakrt.config import HitConfig, OutputConfig
+from peakrt.cxi.writer import CxiWriter
+from peakrt.pipeline import find_run
+from peakrt.sources import Source, open_source
+from peakrt.sources.streams import open_stream
+from peakrt_geometry import Detector, load_detector
+from peakrt_lab.simulate import RESPONSES, Scene, Simulator
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tests import stream_senders as made
+
+DIFFERENT = 8
+
+
+def messages(form: str, frames: np.ndarray) -> tuple[list[bytes], Callable[[int], list[bytes]]]:
+    """What comes before the images, and what makes the parts of image k; pixels are compressed beforehand."""
+    slabs, n = [frame.reshape(-1, frame.shape[-1]) for frame in frames], len(frames)
+    if form in ("dectris", "jungfraujoch"):
+        arrays = [made.multi_dim(slab, "bslz4" if form == "dectris" else "bszstd") for slab in slabs]
+        return [made.dectris_start(slabs[0].shape)], lambda k: [made.dectris_image(arrays[k % n], k)]
+    if form == "karabo":
+        from karabo_bridge.serializer import serialize
+
+        return [], lambda k: serialize({"DET": {"image.data": frames[k % n][None]}}, {"DET": {"timestamp.tid": 1 + k}})
+    first = [made.simplon_start(slabs[0])] if form == "simplon" else []
+    make = {
+        "lclstreamer": lambda slab: made.lcls_hdf5(slab[None]),
+        "simplon": lambda slab: made.simplon_image(slab, "1"),
+        "om": made.om_frame,
+    }[form]
+    ready = [make(slab) for slab in slabs]
+    return first, lambda k: [ready[k % n]]
+
+
+def send(form: str, frames: np.ndarray, n: int, rate: float, port: Any, sent: Any) -> None:
+    """Send n images, at a rate or (0) as fast as they are taken, and note when."""
+    first, image = messages(form, frames)
+    asked = form in ("karabo", "om")
+    with zmq.Context() as context, context.socket(zmq.REP if asked else zmq.PUSH) as socket:
+        socket.setsockopt(zmq.SNDHWM, 4)
+        socket.setsockopt(zmq.LINGER, 60_000)
+        port.put(socket.bind_to_random_port("tcp://127.0.0.1"))
+        for message in first:
+            socket.send(message)
+        began = time.monotonic()
+        for k in range(n):
+            if rate:
+                time.sleep(max(0.0, began + k / rate - time.monotonic()))
+            if asked:
+                socket.recv()
+            sent[k] = time.monotonic()
+            socket.send_multipart(image(k), copy=False)
+
+
+def streamed(form: str, frames: np.ndarray, n: int, rate: float, detector: Detector) -> tuple[Source, Any, Any]:
+    """A stream from a process of its own, that process, and when each image was sent."""
+    sent, port = multiprocessing.Array("d", n, lock=False), multiprocessing.Queue()
+    process = multiprocessing.Process(target=send, args=(form, frames, n, rate, port, sent), daemon=True)
+    process.start()
+    named = {"simplon": "lclstreamer"}.get(form, form)
+    return open_stream(f"{named}+tcp://127.0.0.1:{port.get(timeout=120)}", detector), process, sent
+
+
+def finding(source: Source, n: int) -> tuple[float, float, list[float]]:
+    """Events a second, CPU ms an event, and when the peaks of each were there."""
+    finder, done = PeakFinder(geometry=source.detector, engine="cpu"), []
+    with tempfile.TemporaryDirectory() as folder:
+        writer = CxiWriter(Path(folder) / "out.cxi", source.detector, hits=HitConfig(), output=OutputConfig())
+        before = resource.getrusage(resource.RUSAGE_SELF)
+        with writer:
+            find_run(source, finder, writer, limit=n, on_event=lambda summary: done.append(time.monotonic()))
+        after = resource.getrusage(resource.RUSAGE_SELF)
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return (n - 1) / (done[-1] - done[0]), cpu_s / n * 1e3, done
+
+
+def as_file(path: Path, frames: np.ndarray, n: int, detector: Detector) -> Source:
+    slab = (frames.shape[1] * frames.shape[2], frames.shape[3])
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset(
+            detector.panels[0].data, (n, *slab), frames.dtype, chunks=(1, *slab), **hdf5plugin.Bitshuffle(cname="lz4")
+        )
+        for k in range(n):
+            data[k] = frames[k % len(frames)].reshape(slab)
+    return open_source([str(path)], detector)
+
+
+def simulated(name: str) -> tuple[Detector, np.ndarray]:
+    detector = load_detector(name)
+    simulator = Simulator(detector, scene=Scene(hit_fraction=0.5), response=RESPONSES[name], seed=11)
+    frames = np.stack([simulator.event(k).frame for k in range(DIFFERENT)])
+    return detector, np.clip(frames, 0, 65535).astype(np.uint16)
+
+
+def rows(forms: list[str], name: str, n: int) -> Iterator[str]:
+    detector, frames = simulated(name)
+    load = os.getloadavg()[0]
+    yield f"{' x '.join(map(str, frames.shape[1:]))} {frames.dtype}, {n} events, {platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {load:.0f}"
+    yield f"{'':<16}{'events/s':>10}{'of file':>9}{'CPU ms':>9}{'of file':>9}{'p50 ms':>9}{'p99 ms':>9}"
+    with tempfile.TemporaryDirectory() as folder:
+        file_rate, file_cpu, _ = finding(as_file(Path(folder) / "in.h5", frames, n, detector), n)
+    yield f"{'file, bslz4':<16}{file_rate:10.1f}{'':>9}{file_cpu:9.1f}"
+    for form in forms:
+        source, process, _ = streamed(form, frames, n, 0.0, detector)
+        rate, cpu, _ = finding(source, n)
+        process.join()
+        source, process, sent = streamed(form, frames, n, rate / 2, detector)
+        _, _, done = finding(source, n)
+        process.join()
+        low, high = np.percentile((np.array(done) - np.array(sent[:]))[10:] * 1e3, [50, 99])
+        yield f"{form:<16}{rate:10.1f}{rate / file_rate:9.2f}{cpu:9.1f}{cpu / file_cpu:9.2f}{low:9.1f}{high:9.1f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    known = ["dectris", "jungfraujoch", "lclstreamer", "simplon", "karabo", "om"]
+    parser.add_argument("-n", type=int, default=200)
+    parser.add_argument("--detector", default="rayonix_mx170")
+    parser.add_argument("--format", nargs="+", choices=known, default=known)
+    parsed = parser.parse_args()
+    for line in rows(parsed.format, parsed.detector, parsed.n):
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
