@@ -45,7 +45,7 @@ VALID: list[tuple[str, Decoder, list[list[bytes]]]] = [
         dectris.decode,
         [
             [dectris_start(SHAPE[1:], mask=FRAME > 2)],
-            *([dectris_image(FRAME, 3, algorithm)] for algorithm in ("", "lz4", "bslz4", "bszstd")),
+            *([dectris_image(FRAME, 3, algorithm)] for algorithm in ("", "bslz4", "bszstd")),
             [dectris_end()],
         ],
     ),

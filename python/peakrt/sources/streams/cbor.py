@@ -76,7 +76,7 @@ def array(value: object) -> Packed:
     algorithm, item_size, data = packed
     if not isinstance(algorithm, str) or not isinstance(data, bytes):
         raise ValueError("a compressed array without a name of its compression, or without data")
-    if algorithm != "lz4" and item_size != dtype.itemsize:
+    if algorithm in ("bslz4", "bszstd") and item_size != dtype.itemsize:
         raise ValueError(f"elements of {short(item_size)} bytes in an array of {dtype}")
     return Packed(data, dtype, shape, algorithm)
 

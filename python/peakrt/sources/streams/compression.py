@@ -1,8 +1,9 @@
 """Pixels out of what was sent, with every size checked before memory is taken for it.
 
-The filters of HDF5 (hdf5plugin) unpack bitshuffle and LZ4: they are given one chunk of an HDF5 file in memory. They
-believe the sizes in the data, so those are walked through first: a block never reaches beyond the data, nor beyond
-the frame, and inside a block LZ4 and Zstandard check their own bounds.
+HDF5's filter for bitshuffle (hdf5plugin) unpacks it: it is given one chunk of an HDF5 file in memory. It believes the
+sizes in the data, so those are walked through first: a block never reaches beyond the data, nor beyond the frame, and
+inside a block LZ4 and Zstandard check their own bounds. The filter for plain LZ4 writes to stderr what it dislikes, so that
+one is not read.
 """
 
 from __future__ import annotations
@@ -18,13 +19,9 @@ import numpy.typing as npt
 from ...filters import register_filters
 from .records import Packed
 
-#: HDF5's number of each filter, and its options: bitshuffle's block size (0: as the data say) and codec.
-_FILTERS: dict[str, tuple[int, tuple[int, ...]]] = {
-    "bslz4": (32008, (0, 2)),
-    "bszstd": (32008, (0, 3)),
-    "lz4": (32004, ()),
-}
-#: Largest block: bitshuffle's are of 8 kB, LZ4's of 1 GiB at most; a block is unpacked into memory of its own.
+#: HDF5's number of bitshuffle, and its options for each codec (block size as the data say).
+_BITSHUFFLE, _CODECS = 32008, {"bslz4": (0, 2), "bszstd": (0, 3)}
+#: Largest block: usual are 8 kB; a block is unpacked into memory of its own.
 _MAX_BLOCK_BYTES = 1 << 26
 
 
@@ -35,12 +32,12 @@ def unpack(packed: Packed, shape: tuple[int, ...]) -> npt.NDArray[np.generic]:
         if len(packed.data) != n_bytes:
             raise ValueError(f"{len(packed.data)} bytes of pixels, {n_bytes} are expected")
         found = np.frombuffer(packed.data, packed.dtype).reshape(shape)
-    elif packed.algorithm in _FILTERS:
+    elif packed.algorithm in _CODECS:
         found = _through_hdf5(packed, shape, n_bytes)
     elif packed.algorithm in ("gzip", "shuffle-gzip"):
         found = _inflate(packed, n_bytes).reshape(shape)
     else:
-        raise ValueError(f"images compressed with {packed.algorithm[:40]!r}: known are {', '.join(_FILTERS)} and gzip")
+        raise ValueError(f"images compressed with {packed.algorithm[:40]!r}: known are {', '.join(_CODECS)} and gzip")
     return found.astype(packed.dtype.newbyteorder("="), copy=False)
 
 
@@ -61,18 +58,22 @@ def _inflate(packed: Packed, n_bytes: int) -> npt.NDArray[np.generic]:
 
 def _through_hdf5(packed: Packed, shape: tuple[int, ...], n_bytes: int) -> npt.NDArray[np.generic]:
     register_filters()
-    number, options = _FILTERS[packed.algorithm]
-    if not h5py.h5z.filter_avail(number):
+    if not h5py.h5z.filter_avail(_BITSHUFFLE):
         raise ValueError(f"images compressed with {packed.algorithm} need hdf5plugin")  # open_stream has asked for it
     data, size = packed.data, packed.dtype.itemsize
     if packed.block_size:
         data = struct.pack(">QI", n_bytes, packed.block_size * size) + data
-    _check_blocks(data, n_bytes, size if number == 32008 else 0)
+    _check_blocks(data, n_bytes, size)
     out = np.empty(shape, packed.dtype)
     try:
         with h5py.File.in_memory() as file:
             dataset = file.create_dataset(
-                "data", shape, packed.dtype, chunks=shape, compression=number, compression_opts=options
+                "data",
+                shape,
+                packed.dtype,
+                chunks=shape,
+                compression=_BITSHUFFLE,
+                compression_opts=_CODECS[packed.algorithm],
             )
             dataset.id.write_direct_chunk((0,) * len(shape), data)
             dataset.read_direct(out)
@@ -82,21 +83,21 @@ def _through_hdf5(packed: Packed, shape: tuple[int, ...], n_bytes: int) -> npt.N
 
 
 def _check_blocks(data: bytes, n_bytes: int, item_size: int) -> None:
-    """Walk through the blocks of bitshuffle (item_size bytes an element) or of LZ4 (0) in the framing of HDF5.
+    """Walk through the blocks of bitshuffle in the framing of HDF5; item_size : bytes of an element.
 
     8 bytes: size of all; 4 bytes: size of a block, both unpacked and big-endian; then each block after its 4 bytes of
-    packed size. Bitshuffle leaves up to 7 elements at the end as they are. Raises ValueError for sizes that do not agree.
+    packed size, and up to 7 elements as they are. Raises ValueError for sizes that do not agree.
     """
     if len(data) < 12:
         raise ValueError(f"{len(data)} bytes of compressed images: less than their header")
     total, block = struct.unpack_from(">QI", data)
     if total != n_bytes:
         raise ValueError(f"compressed images claim {total} bytes, {n_bytes} are expected")
-    if not 0 < block <= _MAX_BLOCK_BYTES or (item_size and block % (8 * item_size)):
+    if not 0 < block <= _MAX_BLOCK_BYTES or block % (8 * item_size):
         raise ValueError(f"compressed images claim blocks of {block} bytes")
-    rest = n_bytes % (8 * item_size) if item_size else 0
-    at, blocks = 12, -(-(n_bytes - rest) // block)
-    for _ in range(blocks):
+    rest = n_bytes % (8 * item_size)
+    at = 12
+    for _ in range(-(-(n_bytes - rest) // block)):
         if at + 4 > len(data):
             break
         at += 4 + int.from_bytes(data[at : at + 4], "big")

@@ -25,7 +25,7 @@ DTYPES = {
 class Packed:
     """Pixels as they were sent.
 
-    algorithm : "" (not compressed), "bslz4", "bszstd", "lz4" (HDF5 framing), "gzip" or "shuffle-gzip"
+    algorithm : "" (not compressed), "bslz4", "bszstd", "gzip" or "shuffle-gzip"
     shape : None where the message does not say it: that of the geometry
     block_size : elements in a block of bitshuffle, where the data do not begin with HDF5's header; 0 where they do
     """
