@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READERS := $(VENV)-readers
 SOURCES := $(shell find csrc python plugin geometry -name '*.[ch]pp' -o -name '*.cu' -o -name '*.pyx' -o -name '*.geom' -o -name '*.onnx' -o -name '*.py')
 
-.PHONY: demo demo-psana test lint fuzz bench bench-gpu sanitize clean
+.PHONY: demo demo-psana test lint fuzz bench bench-gpu sanitize sanitize-address sanitize-thread clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -16,11 +16,11 @@ import h5py
 import numpy as np
 import pytest
 
+from peakrt.cxi.learned_file import read_learned
 from peakrt.environment import VARIABLES, setting
 from peakrt_geometry import BadRegion, Detector, load_detector, write_geom
 from peakrt_lab.simulate import RESPONSES, Scene, Simulator
 from peakrt_plugin import mode, psana1, psana2
-from peakrt_plugin.learned import read_learned
 from peakrt_plugin.om import Peakfinder8PeakDetection
 from peakrt_plugin.psana1 import COLUMNS
 from peakrt_plugin.segments import of_segments

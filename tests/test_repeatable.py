@@ -167,3 +167,64 @@ def test_a_finder_goes_on_from_a_saved_state(hot_run: Path, small_detector: Dete
     found += [second(frame) for frame in frames[55:]]
     for one, other in zip(found, expected, strict=True):
         assert one.tobytes() == other.tobytes()
+
+
+@pytest.fixture(scope="module")
+def learned(hot_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("learned") / "detector.h5"
+    done = peakrt("learn", hot_run, "-g", hot_run.with_suffix(".geom"), "-o", out, "-n", 100, "-j", 2)
+    assert done.returncode == 0, done.stderr
+    assert "97 events: gain" in done.stdout
+    return out
+
+
+def test_what_is_learned_beforehand_is_what_a_run_learns(hot_run: Path, tmp_path: Path, learned: Path) -> None:
+    done = peakrt("find", hot_run, "-g", hot_run.with_suffix(".geom"), "-o", tmp_path / "out.cxi", "-n", 100)
+    assert done.returncode == 0, done.stderr
+    with h5py.File(learned) as file, h5py.File(tmp_path / "out.cxi") as run:
+        for name in ("/peakrt/gain", "/peakrt/bad_pixels"):
+            np.testing.assert_array_equal(file[name][()], run[name][()])
+        assert len(file["/peakrt/bad_pixels"]) > 3
+    again = peakrt("learn", hot_run, "-g", hot_run.with_suffix(".geom"), "-o", learned)
+    assert again.returncode == 1
+    assert f"{learned} exists" in again.stderr
+
+
+def test_with_a_learned_file_peaks_depend_on_their_event_alone(hot_run: Path, tmp_path: Path, learned: Path) -> None:
+    """In any order, with any number of threads, from the file of learn or from a CXI, an event has the same peaks."""
+    backwards = tmp_path / "backwards.lst"
+    backwards.write_text("".join(f"{hot_run} //{k}\n" for k in reversed(range(N))))
+    found = []
+    for name, frames, threads, source in (
+        ("a", hot_run, 1, learned), ("b", backwards, 3, learned), ("c", backwards, 1, tmp_path / "a.cxi"),
+    ):  # fmt: skip
+        done = peakrt(
+            "find", frames, "-g", hot_run.with_suffix(".geom"), "-o", tmp_path / f"{name}.cxi", "-j", threads,
+            "--learned", source, "--flush-s", 0.05,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        with h5py.File(tmp_path / f"{name}.cxi") as file:
+            events = [int(text.rpartition(b"//")[2]) for text in file["/peakrt/source"][:]]
+            rows = {path: file[path][()][np.argsort(events)] for path in growing(file) if path != "/LCLS/eventNumber"}
+            found.append({**rows, "bad": file["/peakrt/bad_pixels"][:], "gain": file["/peakrt/gain"][()]})
+    assert len(found[0]["bad"]) > 3
+    assert_same(found[0], found[1])
+    assert_same(found[0], found[2])
+
+
+def test_learned_files_that_do_not_fit(hot_run: Path, tmp_path: Path, learned: Path) -> None:
+    def refused(*extra: object) -> str:
+        done = peakrt("find", hot_run, "-g", hot_run.with_suffix(".geom"), "-o", tmp_path / "out.cxi", *extra)
+        assert done.returncode == 1
+        assert not list(tmp_path.glob("out*"))
+        return done.stderr
+
+    assert "does not exist" in refused("--learned", tmp_path / "absent.h5")
+    assert "exclude each other" in refused("--learned", learned, "--bad-pixels", "learn")
+    with h5py.File(tmp_path / "none.h5", "w") as file:
+        file["/peakrt/gain"], file["/peakrt/bad_pixels"] = np.nan, np.zeros((0, 2), np.int32)
+    assert "holds no gain" in refused("--learned", tmp_path / "none.h5")
+    with h5py.File(tmp_path / "none.h5", "r+") as file:
+        del file["/peakrt/bad_pixels"]
+        file["/peakrt/bad_pixels"] = np.array([[SIDE, 3]], np.int32)
+    assert "of another detector" in refused("--learned", tmp_path / "none.h5", "--gain", 10)

@@ -22,12 +22,12 @@ import numpy.typing as npt
 
 from peakrt import CandidateConfig, PeakFinder
 from peakrt.arrays import as_frame, as_mask
+from peakrt.cxi.learned_file import LearnedFile, read_learned
 from peakrt.environment import setting, warn_of_unknown
 from peakrt.peaks import PeakArray
 from peakrt.serve.remote import RemoteFinder
 from peakrt_geometry import Detector, read_geom, read_psana_geometry
 
-from .learned import Learned, read_learned
 from .segments import of_segments
 
 log = logging.getLogger("peakrt")
@@ -159,7 +159,7 @@ class _Seat:
 _seats: dict[tuple[Any, ...], _Seat] = {}
 
 
-def known_gain(geometry: Detector | None, learned: Learned | None, known: HostDetector | None) -> float | None:
+def known_gain(geometry: Detector | None, learned: LearnedFile | None, known: HostDetector | None) -> float | None:
     """Data units a photon by PEAKRT_GAIN, else PEAKRT_LEARNED, the geometry or the host; None: to be estimated."""
     offers = [setting("PEAKRT_GAIN")]
     offers += [] if learned is None else [learned.gain]
@@ -179,9 +179,9 @@ def network_config(gain: float | None, min_score: float | None = None) -> Candid
     return CandidateConfig(gain=gain, min_score=min_score, bad_pixels=str(setting("PEAKRT_BAD_PIXELS")))
 
 
-def learned_of(path: Path | None) -> Learned | None:
+def learned_of(path: Path | None) -> LearnedFile | None:
     """What the CXI that PEAKRT_LEARNED names knows of the detector; None where it names none."""
-    return None if path is None else read_learned(path)
+    return None if path is None else read_learned(path, said_by="PEAKRT_LEARNED")
 
 
 def _geometry_of(path: Path | None, shape: tuple[int, ...], place: object) -> Detector | None:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence, Sized
 from dataclasses import Field, asdict, fields
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -21,10 +22,12 @@ import numpy as np
 from peakrt_geometry import Detector, detector_names, load_detector, read_geom
 from peakrt_geometry.crystfel import format_geom
 
+from .arrays import as_mask
 from .config import CandidateConfig, Config, HitConfig, OutputConfig
 from .contracts import Writer
 from .cxi.columns import UNUSABLE
 from .cxi.indexing import index_command
+from .cxi.learned_file import read_learned, write_learned
 from .cxi.outputs import check_outputs, fingerprints
 from .extras import need
 from .finder import ENGINES, PeakFinder
@@ -166,6 +169,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"peakrt {version('peakrt')}")
     commands = parser.add_subparsers(required=True, metavar="command")
     _add_find(commands)
+    _add_learn(commands)
     _add_view(commands)
     _add_info(commands)
     _add_serve(commands)
@@ -183,6 +187,12 @@ def _add_finder(parser: argparse.ArgumentParser) -> None:
     )
     chosen.add_argument(
         "--mask", metavar="FILE[:PATH]", help="HDF5 or .npy mask, nonzero = good, on top of the geometry's"
+    )
+    chosen.add_argument(
+        "--learned",
+        metavar="FILE",
+        type=Path,
+        help="of peakrt learn, or a CXI: its gain and bad pixels; nothing is learned",
     )
     groups: dict[tuple[str, ...], Any] = {}
     configs = {name: kind.config for name, kind in FINDERS.items()}
@@ -217,8 +227,17 @@ def take_finder(parsed: argparse.Namespace, detector: Detector) -> PeakFinder:
     for name in sorted({name for other in FINDERS.values() for name in _names(other.config)} - _names(config)):
         if getattr(parsed, name) is not None:
             raise ValueError(f"{option_name(name)} is not an option of {parsed.finder}, the finder chosen (--finder)")
-    mask = None if parsed.mask is None else read_mask(parsed.mask)
-    return PeakFinder(take_config(config, parsed), geometry=detector, mask=mask, engine=parsed.engine)
+    mask, options = None if parsed.mask is None else read_mask(parsed.mask), take_config(config, parsed)
+    if parsed.learned is None:
+        return PeakFinder(options, geometry=detector, mask=mask, engine=parsed.engine)
+    if getattr(options, "bad_pixels", None) == "learn" and parsed.bad_pixels is not None:
+        raise ValueError("--bad-pixels learn and --learned exclude each other")
+    learned = read_learned(parsed.learned)
+    options = learned.fix(options, detector.photon_gain)
+    good = learned.good(detector.shape) & as_mask(mask, detector.shape).view(bool)
+    finder = PeakFinder(options, geometry=detector, mask=good, engine=parsed.engine)
+    finder.restore(learned.state(detector.shape, finder.gain))
+    return finder
 
 
 def read_mask(text: str) -> Any:
@@ -342,7 +361,8 @@ def _check_outputs(parsed: argparse.Namespace) -> None:
 
 def _given_files(parsed: argparse.Namespace) -> list[Path]:
     """The files that the command line names for reading."""
-    names = [*parsed.inputs, parsed.geometry, None if parsed.mask is None else parsed.mask.partition(":")[0]]
+    mask = None if parsed.mask is None else parsed.mask.partition(":")[0]
+    names = [*parsed.inputs, parsed.geometry, mask, parsed.learned]
     return [Path(name) for name in names if name is not None and Path(name).is_file()]
 
 
@@ -413,6 +433,9 @@ def _provenance(parsed: argparse.Namespace, source: Source) -> dict[str, Any]:
     }
     if parsed.mask is not None:
         found["mask"] = _digest(np.ascontiguousarray(read_mask(parsed.mask)).tobytes())
+    if parsed.learned is not None:
+        learned = read_learned(parsed.learned)
+        found["learned"] = _digest(repr(learned.gain).encode() + learned.bad_pixels.tobytes())
     if hasattr(config, "model"):
         found["model"] = _digest(load_model(config.model, None).content)
     return found
@@ -423,7 +446,7 @@ def _digest(content: bytes) -> str:
 
 
 def _catch_signals() -> list[int]:
-    """Collect SIGINT and SIGTERM instead of dying of them; a second one is not caught."""
+    """Collect SIGINT, SIGTERM and SIGHUP instead of dying of them; a second one is not caught."""
     caught: list[int] = []
 
     def take(number: int, frame: FrameType | None) -> None:
@@ -432,6 +455,8 @@ def _catch_signals() -> list[int]:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, take)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # under nohup a run outlives its terminal
+        signal.signal(signal.SIGHUP, take)
     return caught
 
 
@@ -490,6 +515,53 @@ def write_json(name: str, record: dict[str, Any]) -> None:
         print(text)
     else:
         Path(name).write_text(text + "\n", encoding="utf-8")
+
+
+# learn
+
+
+def _add_learn(commands: Any) -> None:
+    parser = add_command(
+        commands, "learn", _learn, help="learn the gain and the bad pixels of a detector beforehand",
+        usage="%(prog)s IN [IN ...] [-g GEOMETRY] -o DETECTOR.h5 [options]",
+        description="Learn the gain and the bad pixels of a detector from the first events of a run. With the file, "
+        "peakrt find --learned and jobs with PEAKRT_LEARNED learn nothing more: their peaks do not depend on the number of "
+        "threads, ranks or servers.",
+    )  # fmt: skip
+    parser.add_argument("inputs", nargs="+", metavar="IN", help="what peakrt find takes")
+    add_geometry(parser)
+    parser.add_argument("--detector", metavar="NAME", help="of an LCLS run")
+    parser.add_argument("-o", "--output", required=True, type=Path, metavar="DETECTOR.h5", help="file to write")
+    parser.add_argument("-n", "--limit", type=int, default=1000, metavar="N", help="learn from so many events [1000]")
+    parser.add_argument("-j", "--threads", type=int, default=1, metavar="N", help="finder threads [1]")
+    parser.add_argument("--mask", metavar="FILE[:PATH]", help="HDF5 or .npy mask, nonzero = good")
+    parser.add_argument("--gain", type=float, metavar="ADU/photon", help="gain, where it is known")
+    parser.add_argument("--engine", choices=ENGINES, default="auto", help="where the finder runs [auto]")
+
+
+def _learn(parsed: argparse.Namespace) -> int:
+    if parsed.limit < 1:
+        raise ValueError(f"--limit is {parsed.limit}, it should be at least 1")
+    if parsed.output.exists():
+        raise FileExistsError(f"{parsed.output} exists: choose another name")
+    if is_stream(parsed.inputs):
+        raise ValueError("frames of a stream pass but once: learn from a file, or from the CXI of an earlier find")
+    source, mask = _open(parsed, []), None if parsed.mask is None else read_mask(parsed.mask)
+    finder = PeakFinder(CandidateConfig(gain=parsed.gain), geometry=source.detector, mask=mask, engine=parsed.engine)
+    frames = ((event.frame, event.mask) for event in islice(source.events(), parsed.limit))
+    used, refused = 0, None
+    for outcome in finder.outcomes(frames, threads=parsed.threads):
+        if isinstance(outcome, ValueError):
+            refused = refused or outcome
+        else:
+            used += 1
+    if not used:
+        raise refused or ValueError("there are no events to learn from")
+    state, width = finder.learned_state(), source.detector.shape[-1]
+    write_learned(parsed.output, state, width, {"inputs": parsed.inputs, "events": used, "peakrt": version("peakrt")})
+    gain = "the gain is not known: give it with --gain" if state.gain is None else f"gain {state.gain:.4g} ADU a photon"
+    print(f"{used} events: {gain}; {len(state.bad_pixels(width))} bad pixels\nwrote {parsed.output}")
+    return 0
 
 
 # view

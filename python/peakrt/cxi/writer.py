@@ -391,10 +391,10 @@ class CxiWriter:
         """Save what the finder has learned: for the reader gain and bad pixels, for resume all of it."""
         if state.gain is not None:
             self._at(GAIN)[()] = state.gain
-        bad = state.pixels["pixel"][state.pixels["bad"] != 0]
+        bad = state.bad_pixels(shape[-1])
         listed = self._at(BAD_PIXELS)
         listed.resize(len(bad), axis=0)
-        listed[:] = np.c_[bad // shape[-1], bad % shape[-1]]
+        listed[:] = bad
         copy = self._saved_copies % 2
         for path, values in ((LEARNED_PIXELS[copy], state.pixels), (LEARNED_CURVE[copy], state.curve)):
             self._at(path).resize(len(values), axis=0)

@@ -32,6 +32,11 @@ class LearnedState:
     pixels: npt.NDArray[np.void]
     curve: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
+    def bad_pixels(self, width: int) -> npt.NDArray[np.int32]:
+        """The bad pixels, (n, 2): ss and fs in the slab of stacked panels; width : of a frame, pixels."""
+        bad = self.pixels["pixel"][self.pixels["bad"] != 0]
+        return np.stack([bad // width, bad % width], 1).astype(np.int32)
+
 
 class Learned:
     """What is learned of a detector, shared by the finders of all threads.
