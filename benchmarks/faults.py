@@ -118,6 +118,10 @@ class Reader:
         self._process.stdin.flush()
         return self._answer()
 
+    def close(self) -> None:
+        """End its process."""
+        self._process.communicate()
+
 
 def readers() -> list[Reader]:
     """One for each HDF5 that is here."""
@@ -160,6 +164,8 @@ class Find:
             try:
                 for descriptor, path in enumerate(self._said, 1):
                     os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT, 0o666), descriptor)
+                sys.stdout, sys.stderr = (os.fdopen(k, "w") for k in (1, 2))  # whatever they were before
+                signal.signal(signal.SIGHUP, signal.SIG_DFL)  # this process itself may be under nohup
                 if before is not None:
                     before()
                 status = peakrt_main(["find", *map(str, arguments)])
@@ -198,6 +204,12 @@ def table(path: Path) -> dict[str, bytes]:
     return found
 
 
+def rows_of(path: Path) -> dict[str, Any]:
+    """Every dataset with a row an event."""
+    with h5py.File(path, "r") as file:
+        return {name: file[name][()] for name in growing(file)}
+
+
 @dataclass
 class Row:
     """A row of the printed table. moments : where the fault struck, and how often; wrong : what was not as it should be."""
@@ -225,32 +237,51 @@ class Bench:
         if ended.status:
             raise RuntimeError(f"the undisturbed run failed: {ended.stderr}")
         self.expected = table(folder / "whole.cxi")
-        with h5py.File(folder / "whole.cxi", "r") as file:
-            self.names = growing(file)
-            self.numbers = file["/LCLS/eventNumber"][:]
-            self.rows = {name: file[name][()] for name in self.names}
+        self.rows = rows_of(folder / "whole.cxi")
+        self.names = list(self.rows)
+
+    def close(self) -> None:
+        """End the readers."""
+        for reader in self.readers:
+            reader.close()
 
     def arguments(self, out: Path, *extra: object) -> list[object]:
         """What find is called with."""
-        return [self.frames, "-g", self.frames.with_suffix(".geom"), "-o", out, "--flush-s", 0.05, *extra]
+        return [
+            self.frames,
+            "-g",
+            self.frames.with_suffix(".geom"),
+            "-o",
+            out,
+            "--flush-s",
+            0.05,
+            "--log-level",
+            "error",
+            *extra,
+        ]
 
     def fresh(self) -> Path:
         """The output of a trial, in an empty folder of its own."""
         return Path(tempfile.mkdtemp(dir=self.folder)) / "out.cxi"
 
-    def check_file(self, path: Path, first: int = 0) -> Iterator[str]:
-        """What is wrong with a file that a fault left: with any HDF5, every flushed row has to be right."""
+    def check_file(self, path: Path, whole: dict[str, Any] | None = None, first: int = 0) -> Iterator[str]:
+        """What is wrong with a file that a fault left: with any HDF5, every flushed row has to be right.
+
+        whole : the rows of an undisturbed run, by default of one process; first : the file's first event
+        """
+        whole = whole or self.rows
+        numbers = whole["/LCLS/eventNumber"]
         for reader in self.readers:
             seen = reader.look(path, self.names)
             if isinstance(seen, str):
                 yield f"HDF5 {reader.version} cannot read {path.name}: {seen}"
                 continue
             done, rows, digests = seen
-            expected = (self.numbers >= first) & (self.numbers < done)
+            expected = (numbers >= first) & (numbers < done)
             if rows != expected.sum():
                 yield f"{path.name}: {rows} rows of {done} events, there should be {expected.sum()}"
             for name, digest in zip(self.names, digests, strict=True):
-                if digest != hashlib.sha256(self.rows[name][expected].tobytes()).hexdigest():
+                if digest != hashlib.sha256(whole[name][expected].tobytes()).hexdigest():
                     yield f"{path.name}: {name} has wrong rows"
 
     def check_left(self, out: Path) -> Iterator[str]:
@@ -330,17 +361,18 @@ def ranks(bench: Bench, kills: int) -> Iterator[Row]:
         return
     row = Row("one of 2 MPI ranks killed")
     expected: dict[str, bytes] = {}
+    whole: dict[str, Any] = {}  # each rank learns from its own events: not the rows of one process
     for trial in range(kills + 1):
         out = bench.fresh()
         if trial:
-            _kill_a_rank(bench, launcher, out, row)
+            _kill_a_rank(bench, launcher, out, row, whole)
         ended = _mpi(launcher, bench.arguments(out, "--resume"), out.parent)
         if ended.wait():
             row.wrong.append(
                 f"--resume of the job ended with {ended.returncode}: {(out.parent / 'said').read_text()[-300:]}"
             )
         elif not trial:
-            expected = table(out)
+            expected, whole = table(out), rows_of(out)
         else:
             row.wrong += [f"{name} differs" for name, values in table(out).items() if values != expected[name]]
         shutil.rmtree(out.parent)
@@ -358,7 +390,7 @@ def _mpi(launcher: Path, arguments: Sequence[object], folder: Path) -> subproces
         return subprocess.Popen([str(part) for part in command], stdout=said, stderr=said, env=environment)
 
 
-def _kill_a_rank(bench: Bench, launcher: Path, out: Path, row: Row) -> None:
+def _kill_a_rank(bench: Bench, launcher: Path, out: Path, row: Row, whole: dict[str, Any]) -> None:
     job = _mpi(launcher, bench.arguments(out, "--resume"), out.parent)
     until = time.monotonic() + 120
     while (
@@ -379,7 +411,7 @@ def _kill_a_rank(bench: Bench, launcher: Path, out: Path, row: Row) -> None:
     for number in range(2):
         for path in out.parent.glob(f"out_{number}.cxi*"):
             if path.suffix in (".cxi", ".inprogress"):
-                row.wrong += bench.check_file(path, first=N_EVENTS * number // 2)
+                row.wrong += bench.check_file(path, whole, N_EVENTS * number // 2)
 
 
 def signals(bench: Bench, times: int) -> Iterator[Row]:
@@ -486,30 +518,33 @@ def memory(bench: Bench, times: int) -> Iterator[Row]:
 
 
 def source(bench: Bench, times: int) -> Iterator[Row]:
-    """The frames truncated, or removed, while they are read; then they are back as they were."""
-    whole, removed, cut = bench.frames, Row("frames removed in the run"), Row("frames truncated in the run")
-    saved = bench.folder / "saved.h5"
-    shutil.copy2(whole, saved)
+    """The frames removed or truncated while they are read; then they are back as they were."""
+    removed, cut, saved = (
+        Row("frames removed in the run"),
+        Row("frames truncated in the run"),
+        bench.folder / "saved.h5",
+    )
+    shutil.copy2(bench.frames, saved)
     for trial in range(2 * times):
-        row = (removed, cut)[trial % 2]
-        out = bench.fresh()
-        find = Find(bench.arguments(out, "--on-bad-event", "stop"), out.parent)
+        row, out = (removed, cut)[trial % 2], bench.fresh()
+        # With stop the run ends at the first event that is not there, otherwise at the tenth in a row.
+        extra = ("--on-bad-event", bench.rng.choice(["stop", "skip"])) if row is cut else ()
+        find = Find(bench.arguments(out, *extra), out.parent)
         _wait_for(out.with_name("out.cxi.inprogress"), out)
-        if row is removed:
-            whole.unlink()
+        if row is removed:  # who has a file open goes on reading it
+            bench.frames.unlink()
         else:
-            os.truncate(whole, int(bench.rng.uniform(0, 0.9) * whole.stat().st_size))
+            os.truncate(bench.frames, int(bench.rng.uniform(0, 0.7) * bench.frames.stat().st_size))
         ended = find.wait()
         row.times += 1
         row.moments[bench.moment(out)] += 1
-        if ended.status:
-            row.wrong += one_line(ended, 1, "frames.h5", "--resume goes on")
         row.wrong += bench.check_left(out)
-        if not out.exists():  # without its frames a run does not go on
+        if not out.exists():
+            row.wrong += one_line(ended, 1, "frames.h5", "--resume goes on")
             row.wrong += one_line(
-                Find(bench.arguments(out, "--on-bad-event", "stop", "--resume"), out.parent).wait(), 1
-            )
-        shutil.copy2(saved, whole)
+                Find(bench.arguments(out, "--resume"), out.parent).wait(), 1
+            )  # still without its frames
+        shutil.copy2(saved, bench.frames)
         row.wrong += bench.check_resumed(out)
         shutil.rmtree(out.parent)
     yield from (removed, cut)
@@ -526,7 +561,8 @@ def read_only(bench: Bench, times: int) -> Iterator[Row]:
     row.times += 1
     yield row
     row = Row("folder of another user")
-    folder.chmod(0o755)
+    for path in (folder, folder.parent, bench.folder):
+        path.chmod(0o755)
     ended = Find(bench.arguments(folder / "out.cxi"), folder.parent, lambda: os.setuid(65534)).wait()
     row.times += 1
     row.wrong += one_line(ended, 1, "cannot be written")
@@ -576,6 +612,7 @@ def main() -> int:
                 for text in row.wrong:
                     print(f"  {text}", file=sys.stderr)
                 wrong += len(row.wrong)
+        bench.close()
     return 1 if wrong else 0
 
 

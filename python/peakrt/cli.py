@@ -429,7 +429,10 @@ def _provenance(parsed: argparse.Namespace, source: Source) -> dict[str, Any]:
         "finder": parsed.finder,
         "options": asdict(config),
         "hits": asdict(take_config(HitConfig, parsed)),
-        "output": asdict(take_config(OutputConfig, parsed)),
+        # A run that stopped at a bad event goes on with skip; neither this nor the time between flushes changes a row.
+        "output": {
+            k: v for k, v in asdict(take_config(OutputConfig, parsed)).items() if k not in ("on_bad_event", "flush_s")
+        },
     }
     if parsed.mask is not None:
         found["mask"] = _digest(np.ascontiguousarray(read_mask(parsed.mask)).tobytes())

@@ -56,9 +56,9 @@ from .columns import (
 from .indexing import index_command
 from .outputs import OutputLock, check_outputs, check_unfinished, companion_paths, unfinished_path
 
-#: HDF5 keeps the index of every chunk it has written in memory, .3 kB a row, until the file is closed: it is closed and
-#: opened again after so many rows, which bounds that to 7 MB and takes some ms.
-_ROWS_BETWEEN_REOPENING = 20_000
+#: HDF5 keeps what it knows of every chunk that it has written in memory, 12 kB a row, until the file is closed: it is closed
+#: and opened again after so many rows, which bounds that to 24 MB and takes some ms (benchmarks/long_run.py).
+_ROWS_BETWEEN_REOPENING = 2_000
 _ROWS_HELD = 64  # rows kept back before they are written in one go
 
 
