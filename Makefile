@@ -86,8 +86,8 @@ sanitize:
 # The native and threaded tests on a build of csrc that stops at the first wrong access or undefined operation, and on one
 # that stops at a data race. Leaks are not looked for: Python's own hide all others. Real frames are left out, since their
 # readers run within a limit on address space, which a sanitizer exceeds by its nature.
-SANITIZED := test_components test_v3r3 test_peakfinder8 test_network test_writer test_damaged_models
-THREADED := test_components test_v3r3 test_peakfinder8 test_network test_repeatable test_serve
+SANITIZED := test_components test_v3r3 test_peakfinder8 test_network test_writer
+THREADED := test_components test_network test_repeatable test_serve
 SANITIZED_PYTEST = -m pytest -p no:faulthandler -m 'not realdata'
 # libstdc++ comes along, or the sanitizer would not see the exceptions of libraries that are loaded later
 PRELOADED = "$$($(CXX) -print-file-name=lib$(1).so) $$($(CXX) -print-file-name=libstdc++.so)"
@@ -101,10 +101,11 @@ sanitize-address: build/sanitize-address/ready
 	CI=1 PYTHONPATH=$(<D) PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 	LD_PRELOAD=$(call PRELOADED,asan) $(BIN)/python $(SANITIZED_PYTEST) $(SANITIZED:%=tests/%.py)
 
+# Left out: a test that forks beside other threads, which hangs under gcc 12's thread sanitizer.
 # Without setarch the thread sanitizer of older compilers does not find its place in memory
 sanitize-thread: build/sanitize-thread/ready
 	CI=1 PYTHONPATH=$(<D) TSAN_OPTIONS=halt_on_error=1:ignore_noninstrumented_modules=1 \
-	LD_PRELOAD=$(call PRELOADED,tsan) setarch -R $(BIN)/python $(SANITIZED_PYTEST) $(THREADED:%=tests/%.py)
+	LD_PRELOAD=$(call PRELOADED,tsan) setarch -R $(BIN)/python $(SANITIZED_PYTEST) -k "not death_of_the_server" $(THREADED:%=tests/%.py)
 
 clean:
 	rm -rf $(VENV) $(VENV)-psana $(READERS) build demo-out demo-psana-out *.egg-info

@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 
 from peakrt.config import HitConfig, OutputConfig
+from peakrt.cxi.writer import CxiWriter
 from peakrt.event import Event
 from peakrt.finder import PeakFinder
 from peakrt.pipeline import Summary, find_run
-from peakrt.remote import RemoteFinder
-from peakrt.writer import CxiWriter
+from peakrt.serve.remote import RemoteFinder
 from peakrt_geometry.crystfel import parse_geom
 
 SIDE = 96

@@ -12,9 +12,9 @@ import pytest
 
 from benchmarks.faults import Bench, file_size, memory, signals, source, two
 from peakrt.config import HitConfig, OutputConfig
+from peakrt.cxi.writer import CxiWriter
 from peakrt.event import Event
 from peakrt.peaks import PEAK
-from peakrt.writer import CxiWriter
 from peakrt_geometry import Detector
 
 
