@@ -362,6 +362,21 @@ def test_a_silent_sender_ends_the_run(small_detector: Detector) -> None:
     assert "nothing usable came for 0.5 s" in source.report()[0]
 
 
+def test_time_that_the_finder_takes_is_no_silence_of_the_sender() -> None:
+    reading = threading.Event()
+
+    def late() -> Iterator[bytes]:
+        yield START
+        reading.wait(60)
+        time.sleep(0.5)
+        yield from (dectris_image(FRAME, 0), END)
+
+    with pushing(late()) as address, open_stream(address, timeout_s=20) as source:
+        source._deadline = 0.0  # as if the finder had taken longer than the timeout to make ready
+        reading.set()
+        assert len(list(source.events())) == 1
+
+
 def test_garbage_does_not_keep_a_stream_alive() -> None:
     def endless() -> Iterator[bytes]:
         yield START
@@ -463,6 +478,16 @@ def test_hdf5_does_not_reach_out_of_its_message(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match=r"HDF5 in memory|claims|datasets may be"):
             lclstreamer.decode([message(write)], Wanted("/data"))
+
+
+def test_hdf5_without_events_is_refused(small_detector: Detector) -> None:
+    import io
+
+    block = io.BytesIO()
+    with h5py.File(block, "w") as file:
+        file.create_dataset("data", (0, 256, 256), np.uint16, chunks=(1, 256, 256), maxshape=(None, 256, 256))
+    with pushing([block.getvalue()]) as address, pytest.raises(TimeoutError, match="no events"):
+        open_stream(address, small_detector, timeout_s=0.5)
 
 
 def test_gzip_that_unpacks_to_more_than_a_frame_is_refused() -> None:

@@ -156,8 +156,8 @@ def _frames(path: str, dataset: h5py.Dataset, n_bytes: int) -> Iterator[Packed]:
     """Frames of (event, ..., ss, fs) as they are stored, a chunk each, or all in one piece."""
     n, *sides = (int(side) for side in dataset.shape)
     shape, dtype = frame_shape(sides), pixel_type(dataset.dtype.str if dataset.dtype.kind in "uif" else None)
-    if n > _MAX_EVENTS:
-        raise ValueError(f"{path} has {n} events: at most {_MAX_EVENTS} a message are read")
+    if not 0 < n <= _MAX_EVENTS:
+        raise ValueError(f"{path} has {n or 'no'} events: 1 to {_MAX_EVENTS} a message are read")
     if dataset.chunks is None:
         if math.prod(dataset.shape) * dtype.itemsize > n_bytes:
             raise ValueError(f"{path} claims shape {dataset.shape}, more than the message holds")

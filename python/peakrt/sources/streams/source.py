@@ -115,7 +115,7 @@ class StreamSource:
         self._series: str | None = None
         self._ids: dict[str, ImageIds] = {}
         self._mask: npt.NDArray[np.bool_] | None = None
-        self._deadline = time.monotonic() + timeout_s
+        self._deadline = 0.0
         self._receiver = Receiver(address, "REQ" if self._form is not None and self._form.asks else "PULL")
         self.dtype: np.dtype[Any] | None = None
         try:
@@ -177,6 +177,7 @@ class StreamSource:
 
     def _records(self) -> Iterator[Record]:
         """What comes until the stream is silent for too long or nobody wants more; refused messages are counted."""
+        self._deadline = time.monotonic() + self._silence_s
         while True:
             try:
                 parts = self._receiver.receive(self._deadline, self._is_wanted)
@@ -189,9 +190,9 @@ class StreamSource:
                 if time.monotonic() > self._deadline:
                     break
                 continue
-            if found:
-                self._deadline = time.monotonic() + self._silence_s
             yield from found
+            if found:  # counted from here, for what takes the records may have taken its time
+                self._deadline = time.monotonic() + self._silence_s
         if not self.counts.over and self._stopped():
             self.counts.over = "stopped by the user"
         elif not self.counts.over and not self._closed.is_set():
