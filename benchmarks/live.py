@@ -2,7 +2,7 @@
 
     python benchmarks/live.py [-n EVENTS] [--detector rayonix_mx170] [--format dectris ...]
 
-Simulated frames (uint16) go once into an HDF5 file, bitshuffle-LZ4, a chunk each, and once through a sender of its own
+Simulated frames (uint16) go once into an HDF5 file, a chunk each (bitshuffle-LZ4; with Zstandard for Jungfraujoch), and once through a sender of its own
 process over the loopback. Both ways end in the same CXI, hits with their images. "events/s" is wall time from the first
 event to the last, so sender and finder share the machine; "CPU ms" is what the finding process spends, which a loaded
 machine changes less. Latency is from the sender's send to the peaks, at half the rate that was reached.
@@ -104,11 +104,11 @@ def finding(source: Source, n: int) -> tuple[float, float, list[float]]:
     return (n - 1) / (done[-1] - done[0]), cpu_s / n * 1e3, done
 
 
-def as_file(path: Path, frames: np.ndarray, n: int, detector: Detector) -> Source:
+def as_file(path: Path, frames: np.ndarray, n: int, detector: Detector, codec: str) -> Source:
     slab = (frames.shape[1] * frames.shape[2], frames.shape[3])
     with h5py.File(path, "w") as file:
         data = file.create_dataset(
-            detector.panels[0].data, (n, *slab), frames.dtype, chunks=(1, *slab), **hdf5plugin.Bitshuffle(cname="lz4")
+            detector.panels[0].data, (n, *slab), frames.dtype, chunks=(1, *slab), **hdf5plugin.Bitshuffle(cname=codec)
         )
         for k in range(n):
             data[k] = frames[k % len(frames)].reshape(slab)
@@ -128,8 +128,9 @@ def rows(forms: list[str], name: str, n: int) -> Iterator[str]:
     yield f"{' x '.join(map(str, frames.shape[1:]))} {frames.dtype}, {n} events, {platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {load:.0f}"
     yield f"{'':<16}{'events/s':>10}{'file':>9}{'ratio':>9}{'CPU ms':>9}{'file':>9}{'ratio':>9}{'p50 ms':>9}{'p99 ms':>9}"
     for form in forms:
+        codec = "zstd" if form == "jungfraujoch" else "lz4"
         with tempfile.TemporaryDirectory() as folder:  # beside the stream, for the load of a machine changes
-            file_rate, file_cpu, _ = finding(as_file(Path(folder) / "in.h5", frames, n, detector), n)
+            file_rate, file_cpu, _ = finding(as_file(Path(folder) / "in.h5", frames, n, detector, codec), n)
         source, process, _ = streamed(form, frames, n, 0.0, detector)
         rate, cpu, _ = finding(source, n)
         process.join()
