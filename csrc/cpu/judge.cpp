@@ -73,7 +73,7 @@ void describe_frame(const ProposePlan& plan, const std::vector<Candidate>& list,
   const CrowdNumbers crowd = crowd_numbers(plan.megapixels(), int(list.size()), strong, int(sharpness.size()), spikes,
                                            sharpness.data(), seconds.data());
   for (std::size_t i = 0; i < list.size(); ++i)
-    crowd.put(numbers + i * kFeatures, clear.data(), plan.bin_pixels.data(), bins, bin_of[i]);
+    crowd.put(numbers + i * kFeatures, clear.data(), plan.bins.bin_pixels.data(), bins, bin_of[i]);
 }
 
 // Marks in keep the candidates that are the best within kSuppress pixels.

@@ -2,84 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
-#include <stdexcept>
-#include <string>
+#include <utility>
 
 #include "peakrt/group.hpp"
 #include "simd.hpp"
 
 namespace peakrt {
 namespace {
-
-// The pixels of each bin in raster order, as one array and where each bin starts.
-struct PixelsByBin {
-  std::vector<std::int64_t> start;
-  std::vector<std::int32_t> pixel;
-};
-
-PixelsByBin sort_by_bin(const std::vector<std::uint16_t>& bin, int n_bins) {
-  PixelsByBin by_bin;
-  by_bin.start.assign(n_bins + 1, 0);
-  for (std::uint16_t b : bin)
-    if (b < n_bins) ++by_bin.start[b + 1];
-  std::partial_sum(by_bin.start.begin(), by_bin.start.end(), by_bin.start.begin());
-  by_bin.pixel.resize(by_bin.start[n_bins]);
-  std::vector<std::int64_t> next(by_bin.start.begin(), by_bin.start.end() - 1);
-  for (std::size_t i = 0; i < bin.size(); ++i)
-    if (bin[i] < n_bins) by_bin.pixel[next[bin[i]]++] = std::int32_t(i);
-  return by_bin;
-}
-
-// Keeps samples_per_bin pixels of each bin, evenly spaced along its raster order: the same every time.
-PixelsByBin thin_out(const PixelsByBin& all, int samples_per_bin) {
-  PixelsByBin some;
-  some.start.push_back(0);
-  for (std::size_t b = 0; b + 1 < all.start.size(); ++b) {
-    const std::int64_t n = all.start[b + 1] - all.start[b];
-    const std::int64_t keep = std::min<std::int64_t>(n, samples_per_bin);
-    for (std::int64_t k = 0; k < keep; ++k)
-      some.pixel.push_back(all.pixel[all.start[b] + (2 * k + 1) * n / (2 * keep)]);
-    some.start.push_back(std::int64_t(some.pixel.size()));
-  }
-  return some;
-}
-
-void lay_out_groups(const PixelsByBin& by_bin, int n_bins, RadialPlan* plan) {
-  for (int first = 0; first < n_bins; first += kLanes) {
-    std::int64_t full = INT32_MAX, deep = 0;
-    for (int b = first; b < first + kLanes; ++b) {
-      const std::int64_t n = b < n_bins ? by_bin.start[b + 1] - by_bin.start[b] : 0;
-      full = std::min(full, n);
-      deep = std::max(deep, n);
-    }
-    plan->groups.push_back({std::int64_t(plan->order.size()), std::int32_t(full), std::int32_t(deep)});
-    for (std::int64_t row = 0; row < deep; ++row)
-      for (int b = first; b < first + kLanes; ++b) {
-        const bool there = b < n_bins && row < by_bin.start[b + 1] - by_bin.start[b];
-        plan->order.push_back(there ? by_bin.pixel[by_bin.start[b] + row] : -1);
-      }
-  }
-}
-
-// For each block of pixels in memory: their lowest bin, their span of bins, which are good.
-void summarise_blocks(RadialPlan* plan) {
-  const std::int64_t pixels = plan->shape.pixels(), blocks = (pixels + kBlock - 1) / kBlock;
-  plan->block_bin.assign(blocks, 0);
-  plan->block_good.assign(blocks, 0);
-  for (std::int64_t block = 0; block < blocks; ++block) {
-    int low = plan->n_bins, high = 0;
-    for (int i = 0; i < kBlock && block * kBlock + i < pixels; ++i) {
-      const int b = plan->bin[block * kBlock + i];
-      if (b == plan->n_bins) continue;
-      low = std::min(low, b);
-      high = std::max(high, b);
-      plan->block_good[block] |= std::uint16_t(1u << i);
-    }
-    plan->block_bin[block] = std::uint16_t(low);
-    plan->block_span = std::max(plan->block_span, high - low);
-  }
-}
 
 // floor[b] = the least of threshold[b .. b + span], by doubling.
 void sliding_minimum(const std::vector<float>& threshold, int n, int span, std::vector<float>* floor) {
@@ -97,7 +26,7 @@ void sliding_minimum(const std::vector<float>& threshold, int n, int span, std::
 template <class T>
 class AsicSearch {
  public:
-  AsicSearch(const RadialPlan& plan, const Peakfinder8Options& options, const T* frame, const Asic& asic,
+  AsicSearch(const Peakfinder8Plan& plan, const Peakfinder8Options& options, const T* frame, const Asic& asic,
              Peakfinder8Workspace& ws)
       : view_{frame, plan.bin.data(), ws.threshold.data(), ws.offset.data(), plan.shape, asic, plan.n_bins},
         options_(options),
@@ -156,28 +85,36 @@ class AsicSearch {
 
 }  // namespace
 
-RadialPlan::RadialPlan(Shape shape_, const std::uint8_t* mask, const float* radius, std::vector<Asic> asics_,
-                       int samples_per_bin)
-    : shape(shape_), asics(std::move(asics_)), sampled(samples_per_bin > 0), block_span(0) {
-  const std::int64_t n = shape.pixels();
-  if (n > INT32_MAX) throw std::invalid_argument("a frame may have at most 2^31 - 1 pixels");
-  float farthest = 0;
-  for (std::int64_t i = 0; i < n; ++i) {
-    if (!(radius[i] >= 0)) throw std::invalid_argument("radius must be finite and not negative");
-    farthest = std::max(farthest, radius[i]);
-  }
-  if (farthest > 60000)
-    throw std::invalid_argument("radius is above 60000 pixels: are its units metres or micrometres?");
-  n_bins = int(std::ceil(farthest)) + 1;
-  bin.resize(n);
-  for (std::int64_t i = 0; i < n; ++i) bin[i] = std::uint16_t(mask[i] ? int(std::rint(radius[i])) : n_bins);
-  PixelsByBin by_bin = sort_by_bin(bin, n_bins);
-  if (sampled) by_bin = thin_out(by_bin, samples_per_bin);
-  summarise_blocks(this);
-  lay_out_groups(by_bin, n_bins, this);
+Peakfinder8Plan::Peakfinder8Plan(Shape shape_, const std::uint8_t* mask, const float* radius, std::vector<Asic> asics_,
+                                 int samples_per_bin_)
+    : RadialPlan(shape_, mask, radius, std::move(asics_), samples_per_bin_) {
+  summarise_blocks();
 }
 
-Peakfinder8Workspace::Peakfinder8Workspace(const RadialPlan& plan, const Peakfinder8Options& options) {
+Peakfinder8Plan::Peakfinder8Plan(const Peakfinder8Plan& other, const std::uint8_t* mask) : RadialPlan(other, mask) {
+  summarise_blocks();
+}
+
+// For each block of pixels in memory: their lowest bin, their span of bins, which are good.
+void Peakfinder8Plan::summarise_blocks() {
+  const std::int64_t pixels = shape.pixels(), blocks = (pixels + kBlock - 1) / kBlock;
+  block_bin.assign(blocks, 0);
+  block_good.assign(blocks, 0);
+  for (std::int64_t block = 0; block < blocks; ++block) {
+    int low = n_bins, high = 0;
+    for (int i = 0; i < kBlock && block * kBlock + i < pixels; ++i) {
+      const int b = bin[block * kBlock + i];
+      if (b == n_bins) continue;
+      low = std::min(low, b);
+      high = std::max(high, b);
+      block_good[block] |= std::uint16_t(1u << i);
+    }
+    block_bin[block] = std::uint16_t(low);
+    block_span = std::max(block_span, high - low);
+  }
+}
+
+Peakfinder8Workspace::Peakfinder8Workspace(const Peakfinder8Plan& plan, const Peakfinder8Options& options) {
   const std::size_t bins = plan.groups.size() * kLanes + 1, n = plan.shape.pixels();
   std::int64_t deepest = 0;
   for (const BinGroup& group : plan.groups) deepest = std::max<std::int64_t>(deepest, group.deep);
@@ -191,13 +128,13 @@ Peakfinder8Workspace::Peakfinder8Workspace(const RadialPlan& plan, const Peakfin
   pixels.resize(std::max(1, options.max_pixels));
 }
 
-void peakfinder8(const RadialPlan& plan, const Peakfinder8Options& options, Dtype dtype, const void* frame,
+void peakfinder8(const Peakfinder8Plan& plan, const Peakfinder8Options& options, Dtype dtype, const void* frame,
                  Peakfinder8Workspace& ws) {
   const SimdKernels& kernels = simd();
   std::size_t n = kernels.radial(plan, options, dtype, frame, ws.values.data(), ws.threshold.data(), ws.offset.data(),
                                  ws.foreground.data());
   ws.threshold[plan.n_bins] = INFINITY;  // where the mask is bad nothing is above
-  if (plan.sampled) {
+  if (plan.samples_per_bin) {
     sliding_minimum(ws.threshold, plan.n_bins, plan.block_span, &ws.floor);
     n = kernels.above(plan, dtype, frame, ws.threshold.data(), ws.floor.data(), ws.foreground.data());
   } else {

@@ -11,50 +11,63 @@
 namespace peakrt {
 namespace {
 
-int tiles(int pixels) { return (pixels + kTile - 1) / kTile; }
+// Good pixels of each tile of an ASIC.
+struct TileCounts {
+  int rows, columns;
+  std::vector<std::uint8_t> good;
 
-void weigh_tiles(ProposePlan* plan) {
-  const RadialPlan& bins = plan->bins;
-  for (const Asic& asic : bins.asics) {
-    const int rows = tiles(asic.end_ss - asic.min_ss), columns = tiles(asic.end_fs - asic.min_fs);
-    std::vector<int> good(std::size_t(rows) * columns);
-    for (int ss = asic.min_ss; ss < asic.end_ss; ++ss)
-      for (int fs = asic.min_fs; fs < asic.end_fs; ++fs) {
-        const std::int64_t i = (std::int64_t(asic.panel) * bins.shape.ss + ss) * bins.shape.fs + fs;
-        good[std::size_t((ss - asic.min_ss) / kTile) * columns + (fs - asic.min_fs) / kTile] +=
-            bins.bin[i] < bins.n_bins;
+  TileCounts(Shape shape, const Asic& asic, const std::uint8_t* mask)
+      : rows((asic.end_ss - asic.min_ss + kTile - 1) / kTile),
+        columns((asic.end_fs - asic.min_fs + kTile - 1) / kTile),
+        good(std::size_t(rows) * columns) {
+    const int n_ss = asic.end_ss - asic.min_ss, n_fs = asic.end_fs - asic.min_fs;
+    std::vector<std::uint8_t> sums(std::size_t(columns) * kTile);  // of the columns of pixels in a row of tiles
+    for (int r = 0; r < rows; ++r) {
+      std::fill(sums.begin(), sums.end(), 0);
+      for (int ss = r * kTile; ss < std::min(n_ss, (r + 1) * kTile); ++ss) {
+        const std::uint8_t* row =
+            mask + (std::int64_t(asic.panel) * shape.ss + asic.min_ss + ss) * shape.fs + asic.min_fs;
+        for (int fs = 0; fs < n_fs; ++fs) sums[fs] += row[fs];
       }
-    plan->tile_first.push_back(std::int64_t(plan->tile_weight.size()));
-    for (int r = 0; r < rows; ++r)
-      for (int c = 0; c < columns; ++c) {
-        int n = 0;
-        for (int y = std::max(0, r - 1); y <= std::min(rows - 1, r + 1); ++y)
-          for (int x = std::max(0, c - 1); x <= std::min(columns - 1, c + 1); ++x)
-            n += good[std::size_t(y) * columns + x];
-        plan->tile_weight.push_back(n > 9 ? 1.f / float(n) : 0.f);
-      }
+      for (int c = 0; c < columns; ++c)
+        for (int i = 0; i < kTile; ++i) good[std::size_t(r) * columns + c] += sums[c * kTile + i];
+    }
   }
+
+  int at(int r, int c) const { return good[std::size_t(r) * columns + c]; }
+
+  // Appends one over the good pixels of the 3 x 3 tiles around each tile.
+  void append_weights(std::vector<float>* weights) const {
+    std::vector<int> three(columns + 2);  // of a tile and those above and below it; a zero at both ends
+    for (int r = 0; r < rows; ++r) {
+      std::fill(three.begin(), three.end(), 0);
+      for (int y = std::max(0, r - 1); y <= std::min(rows - 1, r + 1); ++y)
+        for (int c = 0; c < columns; ++c) three[c + 1] += at(y, c);
+      for (int c = 0; c < columns; ++c) {
+        const int n = three[c] + three[c + 1] + three[c + 2];
+        weights->push_back(n > 9 ? 1.f / float(n) : 0.f);
+      }
+    }
+  }
+};
+
+// The windows of an ASIC that are nearly all good; a window is a square of four tiles.
+void append_good_windows(const TileCounts& tiles, const Asic& asic, int number, std::vector<Window>* windows) {
+  static_assert(kWindow == 2 * kTile, "a window is two tiles wide");
+  for (int ss = 0; ss + kWindow <= asic.end_ss - asic.min_ss; ss += kWindow)
+    for (int fs = 0; fs + kWindow <= asic.end_fs - asic.min_fs; fs += kWindow) {
+      const int r = ss / kTile, c = fs / kTile;
+      const int good = tiles.at(r, c) + tiles.at(r, c + 1) + tiles.at(r + 1, c) + tiles.at(r + 1, c + 1);
+      if (good >= kWindow * kWindow * 9 / 10) windows->push_back({number, ss, fs});
+    }
 }
 
-// Evenly over all places where a window is nearly all good.
-void choose_windows(ProposePlan* plan) {
-  const RadialPlan& bins = plan->bins;
-  std::vector<Window> all;
-  for (std::size_t a = 0; a < bins.asics.size(); ++a) {
-    const Asic& asic = bins.asics[a];
-    for (int ss = 0; ss + kWindow <= asic.end_ss - asic.min_ss; ss += kWindow)
-      for (int fs = 0; fs + kWindow <= asic.end_fs - asic.min_fs; fs += kWindow) {
-        int good = 0;
-        for (int i = 0; i < kWindow; ++i)
-          for (int j = 0; j < kWindow; ++j)
-            good += bins.bin[(std::int64_t(asic.panel) * bins.shape.ss + asic.min_ss + ss + i) * bins.shape.fs +
-                             asic.min_fs + fs + j] < bins.n_bins;
-        if (good >= kWindow * kWindow * 9 / 10) all.push_back({std::int32_t(a), ss, fs});
-      }
-  }
-  const std::int64_t keep = std::min<std::int64_t>(kWindows, std::int64_t(all.size()));
-  for (std::int64_t k = 0; k < keep; ++k)
-    plan->windows.push_back(all[(2 * k + 1) * std::int64_t(all.size()) / (2 * keep)]);
+// At most kWindows of them, evenly spaced.
+std::vector<Window> spread(const std::vector<Window>& all) {
+  std::vector<Window> some;
+  const std::int64_t n = std::int64_t(all.size()), keep = std::min<std::int64_t>(kWindows, n);
+  for (std::int64_t k = 0; k < keep; ++k) some.push_back(all[(2 * k + 1) * n / (2 * keep)]);
+  return some;
 }
 
 // Clipped mean and sigma of each bin and its neighbours.
@@ -150,12 +163,24 @@ int search(const ProposePlan& plan, Dtype dtype, const void* frame, ProposeWorks
 }  // namespace
 
 ProposePlan::ProposePlan(Shape shape, const std::uint8_t* mask, const float* bin, std::vector<Asic> asics, bool radial_)
-    : bins(shape, mask, bin, std::move(asics), kSamplesPerBin), radial(radial_), good_pixels(0) {
-  bin_pixels.assign(bins.n_bins + 1, 0);
-  for (std::uint16_t b : bins.bin) ++bin_pixels[b];
-  for (int b = 0; b < bins.n_bins; ++b) good_pixels += bin_pixels[b];
-  weigh_tiles(this);
-  choose_windows(this);
+    : bins(shape, mask, bin, std::move(asics), kSamplesPerBin), radial(radial_) {
+  weigh_tiles_and_choose_windows(mask);
+}
+
+ProposePlan::ProposePlan(const ProposePlan& other, const std::uint8_t* mask)
+    : bins(other.bins, mask), radial(other.radial) {
+  weigh_tiles_and_choose_windows(mask);
+}
+
+void ProposePlan::weigh_tiles_and_choose_windows(const std::uint8_t* mask) {
+  std::vector<Window> all;
+  for (std::size_t a = 0; a < bins.asics.size(); ++a) {
+    const TileCounts tiles(bins.shape, bins.asics[a], mask);
+    tile_first.push_back(std::int64_t(tile_weight.size()));
+    tiles.append_weights(&tile_weight);
+    append_good_windows(tiles, bins.asics[a], int(a), &all);
+  }
+  windows = spread(all);
 }
 
 ProposeWorkspace::ProposeWorkspace(const ProposePlan& plan)

@@ -102,7 +102,7 @@ std::size_t radial(const RadialPlan& plan, const Peakfinder8Options& options, Dt
         std::fill(high, high + kSpan, 1e9f);
         for (int pass = 0; pass < kClipPasses; ++pass)
           clip_pass(values + first, group.deep, options, low, high, offset + g * kLanes + first);
-        if (!plan.sampled) found += emit(values + first, order + first, group.deep, high, foreground + found);
+        if (!plan.samples_per_bin) found += emit(values + first, order + first, group.deep, high, foreground + found);
       }
     }
   });
@@ -124,8 +124,8 @@ inline bool any_over(const T* data, float level) {
   return over;
 }
 
-std::size_t above(const RadialPlan& plan, Dtype dtype, const void* frame, const float* threshold, const float* floor,
-                  std::int32_t* foreground) {
+std::size_t above(const Peakfinder8Plan& plan, Dtype dtype, const void* frame, const float* threshold,
+                  const float* floor, std::int32_t* foreground) {
   std::size_t found = 0;
   const std::int64_t n = plan.shape.pixels(), blocks = n / kBlock;
   with_dtype(dtype, frame, [&](const auto* data) {

@@ -20,7 +20,7 @@ struct SimdKernels {
                         float* values, float* threshold, float* offset, std::int32_t* foreground);
   // Lists the pixels above threshold[bin] in raster order; floor[b] is the lowest threshold of the bins
   // b .. b + block_span. Returns their number.
-  std::size_t (*above)(const RadialPlan& plan, Dtype dtype, const void* frame, const float* threshold,
+  std::size_t (*above)(const Peakfinder8Plan& plan, Dtype dtype, const void* frame, const float* threshold,
                        const float* floor, std::int32_t* foreground);
   // Marks the extrema of one panel within +-rank, as psana's v3r3 defines them.
   void (*extrema)(Dtype dtype, const void* panel, const std::uint8_t* mask, int n_ss, int n_fs, int rank,

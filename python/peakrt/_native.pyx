@@ -28,23 +28,29 @@ cdef extern from "peakrt/group.hpp" namespace "peakrt" nogil:
         float adc_threshold, min_snr
         int min_pixels, max_pixels, background_radius
 
-cdef extern from "peakrt/peakfinder8.hpp" namespace "peakrt" nogil:
+cdef extern from "peakrt/radial_plan.hpp" namespace "peakrt" nogil:
     cdef struct BinGroup:
         int64_t first
         int32_t full, deep
     cdef cppclass RadialPlan:
-        int n_bins, block_span
-        vector[uint16_t] bin, block_bin, block_good
-        vector[int32_t] order
+        int n_bins
+        vector[uint16_t] bin
+        vector[int32_t] bin_pixels, order
         vector[BinGroup] groups
-        RadialPlan(Shape, const uint8_t*, const float*, vector[Asic], int) except +
+
+cdef extern from "peakrt/peakfinder8.hpp" namespace "peakrt" nogil:
+    cdef cppclass Peakfinder8Plan(RadialPlan):
+        int block_span
+        vector[uint16_t] block_bin, block_good
+        Peakfinder8Plan(Shape, const uint8_t*, const float*, vector[Asic], int) except +
+        Peakfinder8Plan(const Peakfinder8Plan&, const uint8_t*) except +
     cdef cppclass Peakfinder8Workspace:
         vector[Peak] peaks
         vector[float] threshold, offset
         bool original
-        Peakfinder8Workspace(const RadialPlan&, const Peakfinder8Options&) except +
+        Peakfinder8Workspace(const Peakfinder8Plan&, const Peakfinder8Options&) except +
     void c_peakfinder8 "peakrt::peakfinder8"(
-        const RadialPlan&, const Peakfinder8Options&, Dtype, const void*, Peakfinder8Workspace&) except +
+        const Peakfinder8Plan&, const Peakfinder8Options&, Dtype, const void*, Peakfinder8Workspace&) except +
     const char* c_instruction_set "peakrt::instruction_set"()
     void c_set_instruction_set "peakrt::set_instruction_set"(const char*) except +
 
@@ -76,12 +82,12 @@ cdef extern from "peakrt/propose.hpp" namespace "peakrt" nogil:
     cdef cppclass ProposePlan:
         RadialPlan bins
         bool radial
-        vector[int32_t] bin_pixels
         vector[float] tile_weight
         vector[int64_t] tile_first
         vector[Window] windows
         float megapixels()
         ProposePlan(Shape, const uint8_t*, const float*, vector[Asic], bool) except +
+        ProposePlan(const ProposePlan&, const uint8_t*) except +
     cdef cppclass ProposeWorkspace:
         vector[Candidate] candidates
         vector[float] mean, inverse, photons
@@ -232,21 +238,31 @@ def set_instruction_set(name):
 
 
 cdef class Plan:
-    """RadialPlan: what peakfinder8 derives from mask, radius and ASICs."""
-    cdef RadialPlan* plan
+    """Peakfinder8Plan: what peakfinder8 derives from mask, radius and ASICs."""
+    cdef Peakfinder8Plan* plan
 
-    def __cinit__(self, const uint8_t[:, :, ::1] mask, const float[:, :, ::1] radius,
-                  const int32_t[:, ::1] asics, int samples_per_bin):
+    def __init__(self, const uint8_t[:, :, ::1] mask, const float[:, :, ::1] radius,
+                 const int32_t[:, ::1] asics, int samples_per_bin):
         cdef vector[Asic] rows = _asics(asics)
         cdef Shape shape = _shape(mask)
-        self.plan = new RadialPlan(shape, &mask[0, 0, 0], &radius[0, 0, 0], rows, samples_per_bin)
+        del self.plan
+        self.plan = NULL
+        with nogil:
+            self.plan = new Peakfinder8Plan(shape, &mask[0, 0, 0], &radius[0, 0, 0], rows, samples_per_bin)
 
     def __dealloc__(self):
         del self.plan
 
+    def with_mask(self, const uint8_t[:, :, ::1] mask):
+        """The plan of another mask of the same shape."""
+        cdef Plan derived = Plan.__new__(Plan)
+        with nogil:
+            derived.plan = new Peakfinder8Plan(dereference(self.plan), &mask[0, 0, 0])
+        return derived
+
     def arrays(self):
         """The plan's arrays and numbers, copied: what the device needs of it."""
-        cdef RadialPlan* plan = self.plan
+        cdef Peakfinder8Plan* plan = self.plan
         return {
             **_radial_arrays(plan),
             "block_span": plan.block_span,
@@ -300,14 +316,24 @@ cdef class ProposerPlan:
     """ProposePlan: shared by the proposers of all threads."""
     cdef ProposePlan* plan
 
-    def __cinit__(self, const uint8_t[:, :, ::1] mask, const float[:, :, ::1] bins, const int32_t[:, ::1] asics,
-                  bint radial):
+    def __init__(self, const uint8_t[:, :, ::1] mask, const float[:, :, ::1] bins, const int32_t[:, ::1] asics,
+                 bint radial):
         cdef vector[Asic] rows = _asics(asics)
         cdef Shape shape = _shape(mask)
-        self.plan = new ProposePlan(shape, &mask[0, 0, 0], &bins[0, 0, 0], rows, radial)
+        del self.plan
+        self.plan = NULL
+        with nogil:
+            self.plan = new ProposePlan(shape, &mask[0, 0, 0], &bins[0, 0, 0], rows, radial)
 
     def __dealloc__(self):
         del self.plan
+
+    def with_mask(self, const uint8_t[:, :, ::1] mask):
+        """The plan of another mask of the same shape."""
+        cdef ProposerPlan derived = ProposerPlan.__new__(ProposerPlan)
+        with nogil:
+            derived.plan = new ProposePlan(dereference(self.plan), &mask[0, 0, 0])
+        return derived
 
     def arrays(self):
         """The plan's arrays and numbers, copied: what the device needs of it."""
@@ -316,7 +342,7 @@ cdef class ProposerPlan:
             **_radial_arrays(&plan.bins),
             "radial": int(plan.radial),
             "megapixels": plan.megapixels(),
-            "bin_pixels": _copy(plan.bin_pixels.data(), plan.bin_pixels.size(), np.int32),
+            "bin_pixels": _copy(plan.bins.bin_pixels.data(), plan.bins.bin_pixels.size(), np.int32),
             "tile_weight": _copy(plan.tile_weight.data(), plan.tile_weight.size(), np.float32),
             "tile_first": _copy(plan.tile_first.data(), plan.tile_first.size(), np.int64),
             "windows": _copy(plan.windows.data(), plan.windows.size() * 3, np.int32).reshape(-1, 3),

@@ -8,32 +8,25 @@
 #include "peakrt/group.hpp"
 #include "peakrt/peak.hpp"
 #include "peakrt/radial.hpp"
+#include "peakrt/radial_plan.hpp"
 
 namespace peakrt {
 
-// Neighbouring radial bins side by side, one in each of kLanes vector lanes.
-struct BinGroup {
-  std::int64_t first;       // where its pixel indices start in RadialPlan::order
-  std::int32_t full, deep;  // rows in which every lane has a pixel; rows in all
-};
-
-constexpr int kLanes = 32;  // bins in a group
 constexpr int kBlock = 16;  // pixels in a block of the threshold pass
 
 // What depends on geometry and mask alone; made once, read by every thread.
-struct RadialPlan {
-  Shape shape;
-  std::vector<Asic> asics;
-  int n_bins;
-  bool sampled;
-  std::vector<std::uint16_t> bin;   // of each pixel; n_bins where the mask is bad
-  std::vector<std::int32_t> order;  // pixel of each (group, row, lane); -1 is padding
-  std::vector<BinGroup> groups;
+struct Peakfinder8Plan : RadialPlan {
   std::vector<std::uint16_t> block_bin, block_good;  // lowest bin and good bits of a block
-  int block_span;                                    // most bins that one block spans
+  int block_span = 0;                                // most bins that one block spans
 
-  // mask: 1 = good; radius: pixels, >= 0. samples_per_bin 0: every pixel counts.
-  RadialPlan(Shape shape, const std::uint8_t* mask, const float* radius, std::vector<Asic> asics, int samples_per_bin);
+  // mask: 1 = good, 0 = bad; radius: pixels, >= 0. samples_per_bin 0: every pixel counts.
+  Peakfinder8Plan(Shape shape, const std::uint8_t* mask, const float* radius, std::vector<Asic> asics,
+                  int samples_per_bin);
+  // The plan of another mask: equal to one made from nothing.
+  Peakfinder8Plan(const Peakfinder8Plan& other, const std::uint8_t* mask);
+
+ private:
+  void summarise_blocks();
 };
 
 // What one thread writes while it works on a frame.
@@ -46,11 +39,11 @@ struct Peakfinder8Workspace {
   // Whether to look past the end of the queue as the original does (AsicSearch::grow).
   bool original = true;
 
-  explicit Peakfinder8Workspace(const RadialPlan& plan, const Peakfinder8Options& options);
+  explicit Peakfinder8Workspace(const Peakfinder8Plan& plan, const Peakfinder8Options& options);
 };
 
 // Fills workspace.peaks, ASIC by ASIC, each in raster order of the first pixel found.
-void peakfinder8(const RadialPlan& plan, const Peakfinder8Options& options, Dtype dtype, const void* frame,
+void peakfinder8(const Peakfinder8Plan& plan, const Peakfinder8Options& options, Dtype dtype, const void* frame,
                  Peakfinder8Workspace& workspace);
 
 // Which instruction set the run-time dispatch chose: "avx512", "avx2" or "plain".

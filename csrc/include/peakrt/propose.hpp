@@ -9,7 +9,8 @@
 #include <vector>
 
 #include "peakrt/candidate.hpp"
-#include "peakrt/peakfinder8.hpp"
+#include "peakrt/dtype.hpp"
+#include "peakrt/radial_plan.hpp"
 
 namespace peakrt {
 
@@ -17,15 +18,18 @@ namespace peakrt {
 struct ProposePlan {
   RadialPlan bins;
   bool radial;                           // bins are radii; else tiles
-  std::vector<std::int32_t> bin_pixels;  // good pixels of each bin
   std::vector<float> tile_weight;        // one over the good pixels of the 3 x 3 tiles around each tile, ASIC by ASIC
   std::vector<std::int64_t> tile_first;  // where an ASIC's tiles start
   std::vector<Window> windows;
-  std::int64_t good_pixels;
 
-  float megapixels() const { return most(1.f, float(good_pixels)) / 1e6f; }
+  float megapixels() const { return most(1.f, float(bins.shape.pixels() - bins.bin_pixels.back())) / 1e6f; }
   // bin: of each pixel, its radius in pixels or the number of its tile
   ProposePlan(Shape shape, const std::uint8_t* mask, const float* bin, std::vector<Asic> asics, bool radial);
+  // The plan of another mask: equal to one made from nothing.
+  ProposePlan(const ProposePlan& other, const std::uint8_t* mask);
+
+ private:
+  void weigh_tiles_and_choose_windows(const std::uint8_t* mask);
 };
 
 // What one thread writes while it works on a frame.

@@ -82,9 +82,19 @@ class Peakfinder8:
 
     def clone(self) -> Peakfinder8:
         """Give a finder that shares the plan but may run in another thread."""
+        return self._of_plan(self._plan)
+
+    def with_mask(self, mask: npt.ArrayLike | None) -> Peakfinder8:
+        """Give a finder of another mask: equal to a new one, and made in less time.
+
+        mask : (panel, ss, fs), True = good, or None. Raises ValueError if it has another number of pixels.
+        """
+        return self._of_plan(self._plan.with_mask(as_mask(mask, self.shape)))
+
+    def _of_plan(self, plan: _native.Plan) -> Peakfinder8:
         twin = object.__new__(Peakfinder8)
-        twin.shape, twin._plan, twin._options = self.shape, self._plan, self._options
-        twin._workspace = self._new_workspace()
+        twin.shape, twin._plan, twin._options = self.shape, plan, self._options
+        twin._workspace = twin._new_workspace()
         return twin
 
 

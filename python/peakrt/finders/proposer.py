@@ -63,8 +63,19 @@ class Proposer:
 
     def clone(self) -> Proposer:
         """A proposer of the same plan for another thread."""
+        return self._of_plan(self._plan)
+
+    def with_mask(self, mask: npt.ArrayLike) -> Proposer:
+        """A proposer of another mask: equal to a new one, and made in a fraction of the time.
+
+        The first call sorts the pixels by bin, which takes 6 bytes a pixel that all proposers made from this one share.
+        mask : (panel, ss, fs), nonzero = good. Raises ValueError if it has another number of pixels.
+        """
+        return self._of_plan(self._plan.with_mask(as_mask(mask, self.shape)))
+
+    def _of_plan(self, plan: _native.ProposerPlan) -> Proposer:
         twin = object.__new__(Proposer)
-        twin.shape, twin._plan, twin._native = self.shape, self._plan, _native.Proposer(self._plan)
+        twin.shape, twin._plan, twin._native = self.shape, plan, _native.Proposer(plan)
         return twin
 
     def propose(self, frame: npt.ArrayLike, gain: float) -> int:
