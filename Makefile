@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READERS := $(VENV)-readers
 SOURCES := $(shell find csrc python plugin geometry -name '*.[ch]pp' -o -name '*.cu' -o -name '*.pyx' -o -name '*.geom' -o -name '*.onnx' -o -name '*.py')
 
-.PHONY: demo demo-psana test lint fuzz bench bench-gpu sanitize sanitize-address sanitize-thread clean
+.PHONY: demo demo-psana test lint fuzz bench bench-gpu sanitize sanitize-address sanitize-thread docs clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -106,6 +106,14 @@ sanitize-address: build/sanitize-address/ready
 sanitize-thread: build/sanitize-thread/ready
 	CI=1 PYTHONPATH=$(<D) TSAN_OPTIONS=halt_on_error=1:ignore_noninstrumented_modules=1 \
 	LD_PRELOAD=$(call PRELOADED,tsan) setarch -R $(BIN)/python $(SANITIZED_PYTEST) -k "not death_of_the_server" $(THREADED:%=tests/%.py)
+
+$(VENV)/docs: $(VENV)/built
+	$(BIN)/pip install -q $(WHEEL)'[docs]'
+	touch $@
+
+# Into build/site, without a network; every link that leads nowhere is an error
+docs: $(VENV)/docs
+	PATH=$(abspath $(BIN)):$$PATH NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict -q
 
 clean:
 	rm -rf $(VENV) $(VENV)-psana $(READERS) build demo-out demo-psana-out *.egg-info
