@@ -7,18 +7,21 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 
 import peakrt.cli
 import peakrt_lab.cli
 from peakrt.finders.registry import FINDERS
 from peakrt_geometry import load_detector
-from peakrt_lab.simulate import Response, Scene, Simulator
+from peakrt_lab.simulate import RESPONSES, Response, Scene, Simulator
 from peakrt_lab.truth import write_run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -112,6 +115,29 @@ def test_python_of_the_readme_runs(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 2
+
+
+def test_the_sender_of_the_live_tutorial_is_read(tmp_path: Path) -> None:
+    for module in ("zmq", "cbor2"):
+        pytest.importorskip(module, reason="streams need the extra live")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+    simulator = Simulator(load_detector("rayonix_mx170"), Scene(hit_fraction=1.0), RESPONSES["rayonix_mx170"], seed=1)
+    write_run(tmp_path / "live.cxi", simulator, (simulator.event(k) for k in range(2)))
+    command = [sys.executable, str(ROOT / "examples/live/send.py"), "live.cxi", "10", address]
+    sender = subprocess.Popen(command, cwd=tmp_path)
+    try:
+        out = tmp_path / "peaks.cxi"
+        assert (
+            peakrt.cli.main(["find", address, "-g", str(tmp_path / "live.geom"), "-o", str(out), "--events", "all"])
+            == 0
+        )
+        assert sender.wait(60) == 0
+    finally:
+        sender.kill()
+        sender.wait()
+    with h5py.File(out) as found, h5py.File(tmp_path / "live.cxi") as sent:
+        np.testing.assert_array_equal(found["/entry_1/data_1/data"], sent["/entry_1/data_1/data"])
 
 
 class Fetched(HTMLParser):
