@@ -10,6 +10,7 @@ detector use all cores, a frame each, and count wall time.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import platform
 import sys
@@ -21,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from peakrt import CandidateConfig, PeakFinder, Peakfinder8, Peakfinder8Config, _native, v3r3
+from peakrt.masks import MOST_PLANS
 from peakrt_geometry import load_detector
 from peakrt_lab.simulate import RESPONSES, Scene, Simulator
 
@@ -101,6 +103,7 @@ def bench_detector(name: str, rate: float) -> None:
         row(f"peakrt peakfinder8, {native.dtype}", *cpu_ms(lambda: full(native)), om_full, limit)
         row(f"peakrt peakfinder8, sampled, {native.dtype}", *cpu_ms(lambda: fast(native)), om_fast, limit)
     bench_network(simulator, om_fast, limit)
+    bench_masks(simulator, limit)
     bench_v3r3(frame, good, asic, limit)
     bench_labelling(frame, limit)
     bench_all_cores(detector, simulator, native, limit)
@@ -128,6 +131,27 @@ def bench_network(simulator: Simulator, om_fast: float, limit: float) -> None:
         row(f"  describe {candidates} candidates", *cpu_ms(proposer.describe), None, limit)
         row("  judge", *cpu_ms(lambda n=numbers: engine(n)), None, limit)
         row("  measure", *cpu_ms(lambda s=scores: proposer.measure(s, model.threshold)), None, limit)
+
+
+def bench_masks(simulator: Simulator, limit: float) -> None:
+    """A source with one mask against one with a mask for each event, and what a plan takes.
+
+    The ratios: one mask to many, and a plan from nothing to one of another mask. Masks differ in 3 % of their pixels, and
+    there are more of them than plans are kept.
+    """
+    from peakrt.finders.proposer import Proposer
+
+    detector, rng = simulator.detector, np.random.default_rng(0)
+    masks = [rng.random(detector.shape) > 0.015 for _ in range(2 * MOST_PLANS)]
+    frame, each = simulator.event(0).frame, itertools.cycle(masks)
+    finder = PeakFinder(CandidateConfig(gain=simulator.gain), geometry=detector, mask=simulator.good)
+    one, s = cpu_ms(lambda: finder(frame, masks[0]))
+    row("peakrt candidate, one mask", one, s, None, limit)
+    row("peakrt candidate, a mask for each event", *cpu_ms(lambda: finder(frame, next(each))), one, limit)
+    new, s = cpu_ms(lambda: Proposer(next(each), detector.radius, asics=detector.asics))
+    row("  plan from nothing", new, s, None, limit)
+    proposer = Proposer(simulator.good, detector.radius, asics=detector.asics)
+    row("  plan of another mask", *cpu_ms(lambda: proposer.with_mask(next(each))), new, limit)
 
 
 def bench_v3r3(frame: np.ndarray, good: np.ndarray, asic: tuple[int, int], limit: float) -> None:

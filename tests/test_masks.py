@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from peakrt.config import CandidateConfig, Config, Peakfinder8Config
 from peakrt.finder import PeakFinder
 from peakrt.finders.candidate import CandidateFinder
 from peakrt.masks import MOST_PLANS, ByMask, Masks
@@ -27,7 +28,7 @@ def mask_of(detector: Detector, seed: int) -> np.ndarray:
 
 @pytest.fixture
 def plans_made(monkeypatch: pytest.MonkeyPatch) -> list[CandidateFinder]:
-    """Every plan that a candidate finder makes from nothing."""
+    """Every plan that a candidate finder makes, from nothing or from another mask's."""
     made: list[CandidateFinder] = []
     real = CandidateFinder.__init__
 
@@ -36,6 +37,13 @@ def plans_made(monkeypatch: pytest.MonkeyPatch) -> list[CandidateFinder]:
         real(self, setup)  # type: ignore[arg-type]
 
     monkeypatch.setattr(CandidateFinder, "__init__", counting)
+    derive = CandidateFinder.with_good
+
+    def counting_derived(self: CandidateFinder, good: np.ndarray) -> CandidateFinder:
+        made.append(derive(self, good))
+        return made[-1]
+
+    monkeypatch.setattr(CandidateFinder, "with_good", counting_derived)
     return made
 
 
@@ -104,3 +112,18 @@ def test_what_masks_refuse(small_detector: Detector) -> None:
 def test_a_flat_mask_is_for_flat_frames() -> None:
     good = Masks(None, np.eye(4)).combine(None, (1, 4, 4))
     np.testing.assert_array_equal(good[0], np.eye(4) != 0)
+
+
+@pytest.mark.parametrize("config", [CandidateConfig(), Peakfinder8Config(), Peakfinder8Config(samples_per_bin=50)])
+def test_a_mask_for_every_event_gives_the_peaks_of_a_new_finder(small_detector: Detector, config: Config) -> None:
+    """Gain and bad pixels are known beforehand or not learned: what a finder learned before would count, too."""
+    if isinstance(config, CandidateConfig):
+        config = CandidateConfig(gain=10.0, bad_pixels="keep")
+    frame, finder = frame_of(small_detector), PeakFinder(config, geometry=small_detector)
+    n_peaks = 0
+    for k in range(6):
+        mask = mask_of(small_detector, k) if k != 3 else None
+        found = finder(frame, mask)
+        n_peaks += len(found)
+        assert found.tobytes() == PeakFinder(config, geometry=small_detector)(frame, mask).tobytes()
+    assert n_peaks > 60

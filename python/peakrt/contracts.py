@@ -188,9 +188,12 @@ class Stateless:
     """A finder that learns nothing, as a FrameFinder: a function of the frame."""
 
     def __init__(
-        self, find: Callable[[npt.NDArray[Any]], PeakArray], clone: Callable[[], FrameFinder] | None = None
+        self,
+        find: Callable[[npt.NDArray[Any]], PeakArray],
+        clone: Callable[[], FrameFinder] | None = None,
+        with_good: Callable[[npt.NDArray[np.bool_]], FrameFinder] | None = None,
     ) -> None:
-        self._find, self._clone = find, clone
+        self._find, self._clone, self._with_good = find, clone, with_good
 
     def __call__(self, frame: npt.NDArray[Any], turn: Turn | None = None) -> PeakArray:
         """Peaks of one frame."""
@@ -201,5 +204,5 @@ class Stateless:
         return self if self._clone is None else self._clone()
 
     def with_good(self, good: npt.NDArray[np.bool_]) -> FrameFinder | None:
-        """None: its plan is made anew for another mask."""
-        return None
+        """One for another mask; None, so that it is made anew, unless it has a plan to derive one from."""
+        return None if self._with_good is None else self._with_good(good)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -60,9 +61,14 @@ class CandidateFinder:
                 turn.passed()
         return self._proposer.measure(scores, *self._min_scores)
 
-    def with_good(self, good: npt.NDArray[np.bool_]) -> CandidateFinder | None:
-        """None: a plan for another mask is made anew."""
-        return None
+    def with_good(self, good: npt.NDArray[np.bool_]) -> CandidateFinder:
+        """One for another mask, of a plan made from this one's; all else is shared."""
+        twin = object.__new__(CandidateFinder)
+        twin.__dict__.update(self.__dict__)
+        twin._setup = replace(self._setup, good=good)
+        twin._proposer = self._proposer.with_mask(good)
+        twin._gains = GainKeeper(good, self._setup.asic_rows, self._learned)
+        return twin
 
     def plan_arrays(self) -> dict[str, Any]:
         """What a device needs of the proposer's plan."""

@@ -141,7 +141,11 @@ def on_cpu(setup: Setup) -> FrameFinder:
 
 
 def _as_frame_finder(finder: Peakfinder8) -> FrameFinder:
-    return Stateless(finder, lambda: _as_frame_finder(finder.clone()))
+    return Stateless(
+        finder,
+        lambda: _as_frame_finder(finder.clone()),
+        lambda good: _as_frame_finder(finder.with_mask(good)),
+    )
 
 
 def on_gpu(setup: Setup, dtype: np.dtype[Any], engine: str, cpu: FrameFinder) -> BatchFinder:

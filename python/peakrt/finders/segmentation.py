@@ -49,8 +49,13 @@ class SegmentationFinder:
         return twin
 
     def with_good(self, good: npt.NDArray[np.bool_]) -> SegmentationFinder:
-        """One for another mask, with the same model."""
-        return SegmentationFinder(replace(self._setup, good=good))
+        """One for another mask, of a plan made from this one's; all else is shared."""
+        twin = object.__new__(SegmentationFinder)
+        twin.__dict__.update(self.__dict__)
+        twin._setup, twin._good = replace(self._setup, good=good), good
+        twin._proposer = self._proposer.with_mask(good)
+        twin._gains = GainKeeper(good, self._asics, self._setup.learned)
+        return twin
 
     def plan_arrays(self) -> dict[str, Any]:
         """What a device needs of the proposer's plan."""
