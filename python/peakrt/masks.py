@@ -19,7 +19,7 @@ from peakrt_geometry import Detector
 Good = npt.NDArray[np.bool_]
 Plan = TypeVar("Plan")
 
-#: Plans kept at a time. One for 4 megapixels takes some 40 MB, so eight stay well below the memory of a rank.
+#: Plans kept at a time. One for 4 megapixels takes some 14 MB beside what all share, so eight stay below the memory of a rank.
 MOST_PLANS = 8
 
 

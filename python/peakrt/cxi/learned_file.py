@@ -20,7 +20,7 @@ import numpy.typing as npt
 from ..config import Config
 from ..finders.bad_pixels import COUNTED_PIXEL
 from ..finders.learned import LearnedState
-from .columns import BAD_PIXELS, GAIN, PROVENANCE
+from .columns import BAD_PIXELS, FILE_FORMAT, GAIN, PROVENANCE
 
 #: More bad pixels than a detector of 16 megapixels can have and still be of use; read before memory is taken.
 _MOST = 1 << 22
@@ -106,7 +106,7 @@ def write_learned(path: Path, state: LearnedState, width: int, provenance: Mappi
     """Write what a finder has learned, whole or not at all; width : of its frames' slab, pixels."""
     started = path.with_name(path.name + ".started")
     try:
-        with h5py.File(started, "w") as file:
+        with h5py.File(started, "w", libver=FILE_FORMAT) as file:
             file[GAIN] = np.float64(np.nan if state.gain is None else state.gain)
             file[BAD_PIXELS] = state.bad_pixels(width)
             file[PROVENANCE].attrs["run"] = json.dumps(provenance, sort_keys=True, default=str)
