@@ -299,7 +299,7 @@ def refused(done: subprocess.CompletedProcess[str], folder: Path, message: str) 
         (("find", "RUN", "-g", "GEOM", "-o", "out.cxi", "--finder", "v3r3", "--min-pixels", "3"), "not an option of v3r3"),
         (("find", "RUN", "-g", "GEOM", "-o", "out.cxi", "--finder", "peakfinder8", "--min-pixels", "0"), "min_pixels 0"),
         (("find", "RUN", "-g", "GEOM", "-o", "out.cxi", "--min-score", "7"), "min_score is 7"),
-        (("find", "RUN", "-g", "GEOM", "-o", "out.cxi", "--min-snr", "7"), "not an option of network"),
+        (("find", "RUN", "-g", "GEOM", "-o", "out.cxi", "--min-snr", "7"), "not an option of candidate"),
         (("find", "RUN", "-g", "GEOM", "-o", "out.cxi", "--model", "none.onnx"), "none.onnx does not exist"),
         (("find", "RUN", "-g", "GEOM", "-o", "out.cxi", "-j", "0"), "threads is 0"),
         (("find", "RUN", "-g", "GEOM", "-o", "out.cxi", "--images", "jpeg"), "images is 'jpeg'"),

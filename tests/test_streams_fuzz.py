@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 import tracemalloc
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -144,3 +146,23 @@ def test_many_small_items_take_no_memory(bomb: bytes) -> None:
             _, peak = tracemalloc.get_traced_memory()
             tracemalloc.stop()
             assert peak < 60e6
+
+
+def test_nothing_is_unpickled_where_a_host_has_patched_msgpack(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """OM has msgpack-numpy replace msgpack's functions, by ones that unpickle what a message says."""
+    import msgpack
+    import msgpack_numpy
+
+    class Trap:
+        def __reduce__(self) -> tuple[object, ...]:
+            return open, (str(tmp_path / "sprung"), "w")
+
+    array = {b"nd": True, b"type": "|O8", b"kind": b"O", b"shape": (1,), b"data": pickle.dumps(Trap())}
+    message, honest = msgpack.packb({"detector_data": array}), om_frame(FRAME)
+    for name in ("Packer", "Unpacker", "load", "loads", "dump", "dumps", "pack", "packb", "unpack", "unpackb"):
+        monkeypatch.setattr(msgpack, name, getattr(msgpack, name))  # put back at the end
+    msgpack_numpy.patch()
+    with pytest.raises(ValueError, match="not an array of numbers"):
+        om.decode([message], WANTED)
+    assert not (tmp_path / "sprung").exists()
+    assert len(om.decode([honest], WANTED)) == 1

@@ -6,6 +6,13 @@ from typing import Any
 
 import msgpack
 
+# msgpack-numpy, which OM brings, replaces msgpack.unpackb in the whole process by one that makes arrays of maps and
+# unpickles what they say: messages from the network are read by msgpack's own.
+try:
+    from msgpack._cmsgpack import unpackb
+except ImportError:
+    from msgpack.fallback import unpackb
+
 from .records import short
 
 #: Items of a message: peak lists and per-pulse values have some thousands.
@@ -24,7 +31,7 @@ def load(data: bytes) -> dict[Any, Any]:
         return container
 
     try:
-        found = msgpack.unpackb(
+        found = unpackb(
             data, list_hook=spend, object_hook=spend, max_array_len=MAX_ITEMS // 4, max_map_len=MAX_ITEMS // 4,
             max_ext_len=64, strict_map_key=True,
         )  # fmt: skip
