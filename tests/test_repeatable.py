@@ -228,3 +228,15 @@ def test_learned_files_that_do_not_fit(hot_run: Path, tmp_path: Path, learned: P
         del file["/peakrt/bad_pixels"]
         file["/peakrt/bad_pixels"] = np.array([[SIDE, 3]], np.int32)
     assert "of another detector" in refused("--learned", tmp_path / "none.h5", "--gain", 10)
+
+
+def test_a_frame_that_cannot_be_used_teaches_nothing(hot_run: Path, small_detector: Detector) -> None:
+    """It is not counted as done before a usable one follows: learned from now, it would be learned from again."""
+    finder = PeakFinder(geometry=detector_without_gain(small_detector))
+    with h5py.File(hot_run, "r") as file:
+        finder(file["/entry_1/data_1/data"][60][None])
+        before = finder.learned_state()
+        with pytest.raises(ValueError, match="no good pixel"):
+            finder(file["/entry_1/data_1/data"][50][None])
+    assert finder.learned_state().frames == before.frames == 1
+    assert finder.learned_state().pixels.tobytes() == before.pixels.tobytes()

@@ -151,9 +151,8 @@ class PeakFinder:
     def _find_on_cpu(self, frame: npt.ArrayLike, mask: Good | None, turn: Turn | None) -> PeakArray:
         array = as_frame(frame)
         prepared = self._plans.get(mask, array.shape)
-        peaks = prepared.plan(array, turn)
-        check_numbers(array, peaks, prepared.good)
-        return peaks
+        check_numbers(array, prepared.good)  # before anything is learned from the frame
+        return prepared.plan(array, turn)
 
     def artifacts(self, frame: npt.ArrayLike, mask: Good | None = None) -> Good:
         """Pixels of a frame that the segmentation model takes for artifacts: ice and salt rings, jets, hot pixels.
@@ -231,8 +230,8 @@ class PeakFinder:
             for peaks in self._batch_finder(run.good, dtype).map(frames):
                 frame = run.held.popleft()
                 try:
-                    if isinstance(frame, np.ndarray):
-                        check_numbers(frame, peaks, run.good)
+                    if isinstance(frame, np.ndarray) and not len(peaks):
+                        check_numbers(frame, run.good)
                     yield peaks
                 except ValueError as error:
                     yield error
@@ -248,9 +247,9 @@ class PeakFinder:
         return self._batches[1]
 
 
-def check_numbers(frame: npt.NDArray[Any], peaks: PeakArray, good: Good) -> None:
+def check_numbers(frame: npt.NDArray[Any], good: Good) -> None:
     """Raise ValueError for a frame without a good pixel that is a number; a look at some of them settles most frames."""
-    if len(peaks) or frame.dtype.kind != "f" or np.isfinite(frame.flat[::1009][good.flat[::1009]]).any():
+    if frame.dtype.kind != "f" or np.isfinite(frame.flat[::1009][good.flat[::1009]]).any():
         return
     if not np.isfinite(frame[good]).any():
         raise ValueError("no good pixel of the frame is a number (all NaN or infinite): check the data and the mask")
