@@ -77,9 +77,10 @@ def test_only_so_many_plans_are_kept() -> None:
     for mask in masks:
         prepared = plans.get(mask, mask.shape)
         np.testing.assert_array_equal(prepared.good, mask)
-    plans.get(masks[-1].copy(), mask.shape)
+        assert prepared.plan == mask.mean()
+    _ = plans.get(masks[-1].copy(), mask.shape).plan
     assert len(made) == MOST_PLANS + 1
-    plans.get(masks[0], mask.shape)  # the first was dropped for the last
+    _ = plans.get(masks[0], mask.shape).plan  # the first was dropped for the last
     assert len(made) == MOST_PLANS + 2
 
 
@@ -92,8 +93,8 @@ def test_plans_are_derived_from_the_last_one() -> None:
 
     plans = ByMask(Masks(None, None), make)
     for k in range(3):
-        plans.get(np.arange(9).reshape(1, 3, 3) > k, (1, 3, 3))
-    plans.get(None, (2, 3, 3))
+        _ = plans.get(np.arange(9).reshape(1, 3, 3) > k, (1, 3, 3)).plan
+    _ = plans.get(None, (2, 3, 3)).plan
     assert given == [None, "plan 1", "plan 2", None]
 
 
@@ -127,3 +128,12 @@ def test_a_mask_for_every_event_gives_the_peaks_of_a_new_finder(small_detector: 
         n_peaks += len(found)
         assert found.tobytes() == PeakFinder(config, geometry=small_detector)(frame, mask).tobytes()
     assert n_peaks > 60
+
+
+def test_a_mask_alone_needs_no_plan(small_detector: Detector, plans_made: list[object]) -> None:
+    """Who writes asks for the mask of every event, beside the threads that have the plans."""
+    finder = PeakFinder(geometry=small_detector)
+    for k in range(3):
+        mask = mask_of(small_detector, k)
+        np.testing.assert_array_equal(finder.mask_for(mask, small_detector.shape), mask & small_detector.mask)
+    assert not plans_made

@@ -130,7 +130,7 @@ class PeakFinder:
 
         Raises ValueError where the geometry or mask is of another shape, or an option makes no sense.
         """
-        self._plans.get(None, shape)
+        _ = self._plans.get(None, shape).plan
 
     def mask_for(self, event_mask: Good | None, shape: tuple[int, ...]) -> Good:
         """Good pixels of an event: the geometry's, the caller's and the event's own."""
@@ -249,7 +249,7 @@ class PeakFinder:
 
 def check_numbers(frame: npt.NDArray[Any], good: Good) -> None:
     """Raise ValueError for a frame without a good pixel that is a number; a look at some of them settles most frames."""
-    if frame.dtype.kind != "f" or np.isfinite(frame.flat[::1009][good.flat[::1009]]).any():
+    if frame.dtype.kind != "f" or np.isfinite(frame.reshape(-1)[::1009][good.reshape(-1)[::1009]]).any():
         return
     if not np.isfinite(frame[good]).any():
         raise ValueError("no good pixel of the frame is a number (all NaN or infinite): check the data and the mask")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import cached_property
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -73,10 +74,15 @@ def _static_mask(geometry: Detector | None, given: npt.ArrayLike | None) -> Good
 
 
 class Prepared(Generic[Plan]):
-    """A plan, and the good pixels that it is for."""
+    """The good pixels of an event, and the plan for them, which is made when it is first asked for."""
 
-    def __init__(self, good: Good, plan: Plan) -> None:
-        self.good, self.plan = good, plan
+    def __init__(self, good: Good, make: Callable[[Good], Plan]) -> None:
+        self.good, self._make = good, make
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The plan for these pixels."""
+        return self._make(self.good)
 
 
 class ByMask(Generic[Plan]):
@@ -88,31 +94,37 @@ class ByMask(Generic[Plan]):
     def __init__(self, masks: Masks, make: Callable[[Good, Plan | None], Plan]) -> None:
         self._masks, self._make = masks, make
         self._kept: OrderedDict[bytes, Prepared[Plan]] = OrderedDict()
+        self._newest: tuple[tuple[int, ...], Plan] | None = None
         self._last_mask: Good | None = None
         self._last: Prepared[Plan] | None = None
 
     def get(self, event_mask: Good | None, shape: tuple[int, ...]) -> Prepared[Plan]:
-        """The plan for an event's mask, made if need be. Raises ValueError as :meth:`Masks.combine` does."""
+        """The good pixels of an event and their plan. Raises ValueError as :meth:`Masks.combine` does."""
         if self._last is not None and event_mask is self._last_mask and self._last.good.shape == shape:
             return self._last
         key = _digest(event_mask, shape)
         if key not in self._kept:
-            good = self._masks.combine(event_mask, shape)
-            similar = None if self._last is None or self._last.good.shape != shape else self._last.plan
-            self._kept[key] = Prepared(good, self._make(good, similar))
+            self._kept[key] = Prepared(self._masks.combine(event_mask, shape), self._make_plan)
             if len(self._kept) > MOST_PLANS:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)
         self._last_mask, self._last = event_mask, self._kept[key]
         return self._last
 
+    def _make_plan(self, good: Good) -> Plan:
+        similar = None if self._newest is None or self._newest[0] != good.shape else self._newest[1]
+        plan = self._make(good, similar)
+        self._newest = good.shape, plan
+        return plan
+
     def clone(self, clone_plan: Callable[[Plan], Plan], make: Callable[[Good, Plan | None], Plan]) -> ByMask[Plan]:
-        """The same plans for another thread. clone_plan : gives a plan that may be used beside the first."""
+        """The plans that were made, for another thread. clone_plan : gives a plan that may be used beside the first."""
         other = ByMask(self._masks, make)
-        other._kept = OrderedDict((key, Prepared(p.good, clone_plan(p.plan))) for key, p in self._kept.items())
-        if self._last is not None:
-            key = _digest(self._last_mask, self._last.good.shape)
-            other._last_mask, other._last = self._last_mask, other._kept.get(key)
+        for key, prepared in self._kept.items():
+            if "plan" in vars(prepared):
+                plan = clone_plan(prepared.plan)
+                other._kept[key] = Prepared(prepared.good, lambda good, plan=plan: plan)  # type: ignore[misc]
+                other._newest = prepared.good.shape, plan
         return other
 
 
