@@ -318,7 +318,6 @@ def _find(parsed: argparse.Namespace) -> int:
         with progress, writer:
             summary = find_run(
                 source, finder, writer, threads=parsed.threads, limit=limit, on_event=show,
-                on_bad_event=writer.output.on_bad_event,
             )  # fmt: skip
     except (OSError, ValueError, RuntimeError) as error:
         if not writer.unfinished.exists():

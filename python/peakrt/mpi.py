@@ -210,7 +210,6 @@ def _find_as_rank(job: Job, source: Source, rank: int, size: int, done: frozense
         with job.make_writer(path, source, job.resume) as writer:
             summary = find_run(
                 source, job.make_finder(source), writer, first=first, on_event=job.on_event,
-                on_bad_event=writer.output.on_bad_event,
             )  # fmt: skip
     except (OSError, ValueError, RuntimeError, MemoryError, ImportError) as error:
         return RankResult(rank, summary, None, str(error) or type(error).__name__)

@@ -99,18 +99,15 @@ def find_run(
     limit: int | None = None,
     first: int = 0,
     on_event: Callable[[Summary], None] | None = None,
-    on_bad_event: str = "skip",
 ) -> Summary:
     """Find the peaks of a source's events and write them, from the writer's events_done on.
 
     first : number of the source's first event in the whole input
     on_event : called after each event, may raise to stop the run
-    on_bad_event : "skip" leaves out events that cannot be used, and records them; "stop" ends the run at the first
+    Events that cannot be used are left out and recorded, or end the run, as the writer's output config says.
     What was found before an error is written. Raises OSError or ValueError, naming the event.
     """
-    if on_bad_event not in ("skip", "stop"):
-        raise ValueError(f"on_bad_event is {on_bad_event!r}, it should be skip or stop")
-    return _Run(source, finder, writer, threads, limit, first, on_event, on_bad_event == "skip").go()
+    return _Run(source, finder, writer, threads, limit, first, on_event).go()
 
 
 class _Run:
@@ -129,10 +126,10 @@ class _Run:
         limit: int | None,
         first: int,
         on_event: Callable[[Summary], None] | None,
-        skip: bool,
     ) -> None:
         self._source, self._finder, self._writer = source, finder, writer
-        self._threads, self._limit, self._on_event, self._skip = threads, limit, on_event, skip
+        self._threads, self._limit, self._on_event = threads, limit, on_event
+        self._skip = writer.output.on_bad_event == "skip"
         self._start, self._first = max(first, writer.events_done), first
         self._summary = Summary(hits=writer.n_hits)
         self._pending: deque[tuple[int, Event | Unusable]] = deque()  # given to the finder, or unusable between those
