@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +49,9 @@ p0/ss = +1.0y
 
 class Generated:
     """A source that makes its frames while they are read."""
+
+    files: Sequence[Path] = ()
+    read_ahead = True
 
     def __init__(self, n_events: int) -> None:
         self.detector, self.dtype, self._n = parse_geom(GEOMETRY, name="long.geom"), np.dtype(np.float32), n_events
