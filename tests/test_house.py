@@ -22,7 +22,7 @@ MAY = {
     "peakrt_plugin": {"peakrt", "peakrt_geometry"},
     "peakrt_lab": {"peakrt", "peakrt_geometry"},
 }
-DATA_TYPES = {"event", "peaks", "config"}
+DATA_TYPES = {"event", "peaks", "config", "stream_file"}
 
 
 def imports(path: Path) -> set[str]:

@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -23,7 +25,9 @@ from peakrt.cxi.writer import CxiWriter, growing, strongest
 from peakrt.event import Event
 from peakrt.finder import PeakFinder
 from peakrt.peaks import PEAK
+from peakrt.pipeline import find_run
 from peakrt.sources import open_source
+from peakrt.stream_file import Chunk
 from peakrt_geometry import load_detector, read_geom
 
 from .conftest import SMALL_GEOM
@@ -510,3 +514,44 @@ def test_thaumatin_hits_and_blanks(shared: Path, tmp_path: Path) -> None:
         assert (count >= 15) == (number <= 15), f"frame {number}: {count} peaks"
         if number <= 13:
             assert count > 250
+
+
+class Onlooker:
+    """Notes what a run shows it."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, int, bool]] = []
+        self.refused: list[tuple[str, str]] = []
+
+    def event(self, event: Event, peaks: np.ndarray, is_hit: bool) -> None:
+        self.seen.append((event.name, len(peaks), is_hit))
+
+    def unusable(self, event: str, reason: str) -> None:
+        self.refused.append((event, reason))
+
+    def indexed(self, chunk: Chunk) -> None:
+        raise AssertionError("nothing is indexed here")
+
+    def state(self, numbers: Mapping[str, float | str]) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_watcher_sees_every_event(run_file: Path, tmp_path: Path) -> None:
+    source = open_source([str(run_file)], read_geom(run_file.with_suffix(".geom")))
+    given = list(source.events())
+    given[3] = replace(given[3], mask=np.zeros_like(given[3].frame, bool))  # no good pixel
+    source.events = lambda start=0: iter(given[start:])  # type: ignore[method-assign]
+    watcher = Onlooker()
+    writer = CxiWriter(tmp_path / "out.cxi", source.detector, hits=HitConfig(), output=OutputConfig())
+    with writer:
+        summary = find_run(source, PeakFinder(geometry=source.detector), writer, watcher=watcher)
+    assert summary.unusable == 1
+    ((name, reason),) = watcher.refused
+    assert name == str(given[3])
+    assert "no good pixel" in reason or "mask" in reason
+    assert [name for name, _, _ in watcher.seen] == [event.name for event in given if event is not given[3]]
+    assert sum(is_hit for _, _, is_hit in watcher.seen) == writer.n_hits
+    assert sum(n for _, n, _ in watcher.seen) == summary.peaks

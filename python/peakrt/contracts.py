@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +19,7 @@ from .event import Event
 from .finders.learned import Learned, LearnedState, Turn
 from .models.model_file import Model
 from .peaks import PeakArray
+from .stream_file import Chunk
 
 #: Runs a model: inputs in, scores or probabilities out.
 Engine = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
@@ -94,6 +95,25 @@ class Writer(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+class Watcher(Protocol):
+    """Looks on at a run. Each call returns in microseconds and never raises; calls may come from any thread."""
+
+    def event(self, event: Event, peaks: PeakArray, is_hit: bool) -> None:
+        """Take an event and its peaks, of which it changes nothing."""
+
+    def unusable(self, event: str, reason: str) -> None:
+        """Take note of an event that could not be used."""
+
+    def indexed(self, chunk: Chunk) -> None:
+        """Take note of a frame that the indexer has finished, with or without a crystal."""
+
+    def state(self, numbers: Mapping[str, float | str]) -> None:
+        """Take the run's own numbers by name: throughput, queues, lost frames, learned bad pixels, gain."""
+
+    def close(self) -> None:
+        """The run is over."""
 
 
 @runtime_checkable

@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 
-from .contracts import Writer
+from .contracts import Watcher, Writer
 from .event import Event
 from .finder import Item, PeakFinder
 from .peaks import PeakArray
@@ -99,15 +99,17 @@ def find_run(
     limit: int | None = None,
     first: int = 0,
     on_event: Callable[[Summary], None] | None = None,
+    watcher: Watcher | None = None,
 ) -> Summary:
     """Find the peaks of a source's events and write them, from the writer's events_done on.
 
     first : number of the source's first event in the whole input
     on_event : called after each event, may raise to stop the run
+    watcher : is shown every event, in the order of the source
     Events that cannot be used are left out and recorded, or end the run, as the writer's output config says.
     What was found before an error is written. Raises OSError or ValueError, naming the event.
     """
-    return _Run(source, finder, writer, threads, limit, first, on_event).go()
+    return _Run(source, finder, writer, threads, limit, first, on_event, watcher).go()
 
 
 class _Run:
@@ -126,9 +128,11 @@ class _Run:
         limit: int | None,
         first: int,
         on_event: Callable[[Summary], None] | None,
+        watcher: Watcher | None,
     ) -> None:
         self._source, self._finder, self._writer = source, finder, writer
         self._threads, self._limit, self._on_event = threads, limit, on_event
+        self._watcher = watcher
         self._skip = writer.output.on_bad_event == "skip"
         self._start, self._first = max(first, writer.events_done), first
         self._summary = Summary(hits=writer.n_hits)
@@ -232,8 +236,11 @@ class _Run:
             event = replace(event, artifacts=self._finder.artifacts(event.frame, event.mask))
         good = self._finder.mask_for(event.mask, event.frame.shape)
         sink.do(partial(self._writer.append, event, outcome, number, good))
+        is_hit = len(outcome) >= self._writer.hits.min_peaks
+        if self._watcher is not None:
+            self._watcher.event(event, outcome, is_hit)
         self._summary.events += 1
-        self._summary.hits += len(outcome) >= self._writer.hits.min_peaks
+        self._summary.hits += is_hit
         self._summary.peaks += len(outcome)
         if self._on_event is not None and self._stop is None:
             try:
@@ -265,6 +272,8 @@ class _Run:
         for unusable in self._unusable:
             reason = " ".join(str(unusable.error).split())
             sink.do(partial(self._writer.skip, unusable.number, unusable.event, reason))
+            if self._watcher is not None:
+                self._watcher.unusable(unusable.event, reason)
             if not self._summary.unusable:
                 self._summary.first_unusable = reason if unusable.event in reason else f"{unusable.event}: {reason}"
             self._summary.unusable += 1
