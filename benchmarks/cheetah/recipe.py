@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from benchmarks.indexing import CELL, SPACE_GROUP
-from peakrt.cli import load_geometry
+from peakrt.commands.options import load_geometry
 from peakrt.cxi.columns import DATA, MASK, RESULT
 from peakrt_geometry import Detector, MaskSource, write_geom
 from peakrt_lab.simulate import RESPONSES, Response, Scene, Simulator

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from peakrt.cli import Parser, add_command, add_geometry, load_geometry, option_name, override, run
+from peakrt.commands.options import add_geometry, load_geometry, option_name, override
+from peakrt.commands.program import Parser, add_command, run
 from peakrt.config import HitConfig
 from peakrt.extras import need, to_install
 from peakrt.finder import PeakFinder
