@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import threading
 from pathlib import Path
 
 import fabio
@@ -319,3 +320,11 @@ def test_read_ahead_keeps_order_and_hands_over_errors() -> None:
     endless = read_ahead(iter(int, 1), depth=2)
     next(endless)
     endless.close()  # ends the thread
+
+
+def test_read_ahead_tells_of_pauses() -> None:
+    going_on = threading.Event()
+    items = read_ahead((going_on.wait() and k for k in (3, 4)), pause_s=0.01)
+    assert next(items) is None
+    going_on.set()
+    assert [item for item in items if item is not None] == [3, 4]

@@ -21,8 +21,12 @@ import numpy as np
 import pytest
 
 from peakrt.cli import main
-from peakrt.cxi.columns import DATA, MASK
+from peakrt.config import OutputConfig
+from peakrt.cxi.columns import DATA, MASK, PROGRESS
 from peakrt.cxi.reader import read_cxi_peaks
+from peakrt.cxi.writer import CxiWriter
+from peakrt.finder import PeakFinder
+from peakrt.pipeline import find_run
 from peakrt.sources import open_source
 from peakrt.sources.nexus import nexus_detector
 from peakrt_geometry import Detector, read_geom
@@ -499,6 +503,37 @@ def test_gzip_that_unpacks_to_more_than_a_frame_is_refused() -> None:
     bomb = zlib.compress(bytes(50_000_000))
     with pytest.raises(ValueError, match="another size"):
         unpack(Packed(bomb, np.dtype("u2"), SHAPE, "gzip"), SHAPE)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_what_was_found_before_a_pause_is_flushed_in_it(run: SimpleNamespace, tmp_path: Path, threads: int) -> None:
+    going_on = threading.Event()
+
+    def messages() -> Iterator[bytes]:
+        yield dectris_start(run.frames.shape[1:], run.frames.dtype.name, run.good)
+        for k, frame in enumerate(run.frames):
+            if k == 7:
+                going_on.wait(120)
+            yield dectris_image(frame, k)
+        yield dectris_end()
+
+    with pushing(messages()) as address, open_stream(address, read_geom(run.geom)) as source:
+        output = OutputConfig(events="all", flush_s=0.3)
+        writer = CxiWriter(tmp_path / "out.cxi", source.detector, output=output)
+        finder = PeakFinder(geometry=source.detector, engine="cpu")
+        job = threading.Thread(target=find_run, args=(source, finder, writer), kwargs={"threads": threads})
+        job.start()
+        rows, until = 0, time.monotonic() + 60
+        while rows < 7 and time.monotonic() < until:
+            time.sleep(0.1)
+            if writer.unfinished.exists():
+                with h5py.File(writer.unfinished, "r") as file:
+                    rows = int(file[PROGRESS][()])
+        going_on.set()
+        job.join()
+        writer.close()
+    assert rows == 7
+    assert len(read_cxi_peaks(tmp_path / "out.cxi")) == len(run.frames)
 
 
 # From the command line

@@ -50,6 +50,9 @@ class Source(Protocol):
 class Stream(Source, Protocol):
     """A source whose events come once, when their sender likes."""
 
+    def events_and_pauses(self, start: int = 0) -> Iterator[Event | None]:
+        """As events, with None every now and then while none comes, so that a run can flush what it has."""
+
     def report(self) -> list[str]:
         """What there is to say of it once it is over, a line each: why it ended, what was lost or left out."""
 

@@ -11,11 +11,11 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 
-from .contracts import Watcher, Writer
+from .contracts import Stream, Watcher, Writer
 from .event import Event
 from .finder import Item, PeakFinder
 from .peaks import PeakArray
-from .sources import Source, read_ahead
+from .sources import PAUSE_S, Source, read_ahead
 
 #: So many unusable events in a row are no accident of single events: the source, the geometry or the mask is wrong, or
 #: the file system has gone. The run stops there, and those events are not counted as done.
@@ -148,7 +148,7 @@ class _Run:
             self._finder.restore(self._writer.learned)
         events = self._numbered_events()
         depth = 2 + self._threads
-        self._reader = read_ahead(events, depth=depth) if self._source.read_ahead else events
+        self._reader = read_ahead(events, depth=depth, pause_s=PAUSE_S) if self._source.read_ahead else events
         # Whatever happens, the reader's thread ends before this returns: HDF5 does not outlive its threads well.
         with closing(self._reader), _WriteBehind() as sink:
             while self._stretch(sink):
@@ -159,13 +159,18 @@ class _Run:
         summary.seconds = time.perf_counter() - began
         return summary
 
-    def _numbered_events(self) -> Generator[tuple[int, Event | Unusable], None, None]:
+    def _events(self, start: int) -> Iterator[Event | None]:
+        """Events of the source from a number on, with None wherever a stream pauses."""
+        source = self._source
+        return source.events_and_pauses(start) if isinstance(source, Stream) else source.events(start)
+
+    def _numbered_events(self) -> Generator[tuple[int, Event | Unusable] | None, None, None]:
         """Events of the source with their numbers; one that cannot be read is passed over, where the source allows it."""
         number = self._start
-        events = self._source.events(number - self._first)
+        events = self._events(number - self._first)
         while True:
             try:
-                event: Event | Unusable = next(events)
+                event: Event | Unusable | None = next(events)
             except StopIteration:
                 return
             except (OSError, ValueError) as error:
@@ -173,9 +178,12 @@ class _Run:
                     raise
                 event = Unusable(number, f"event {number}", error)
                 if number + 1 - self._first < len(self._source):
-                    events = self._source.events(number + 1 - self._first)
+                    events = self._events(number + 1 - self._first)
                 else:
                     events = iter(())
+            if event is None:
+                yield None
+                continue
             yield number, event
             number += 1
 
@@ -184,7 +192,7 @@ class _Run:
 
         A reader that fails or a user who stops the run ends the stretch early: what is under way is finished first.
         """
-        self._until = time.perf_counter() + self._writer.output.flush_s
+        self._until, self._began_with = time.perf_counter() + self._writer.output.flush_s, self._given()
         self._more = False
         with closing(self._finder.outcomes(self._frames(), threads=self._threads)) as found:
             while True:
@@ -202,19 +210,24 @@ class _Run:
         return self._more
 
     def _frames(self) -> Iterator[Item]:
-        """Frames for the finder, until the stretch or the run is over."""
+        """Frames for the finder, until the stretch or the run is over.
+
+        A stretch ends in time also while no event comes, unless it has none yet.
+        """
         while self._stop is None and (self._limit is None or self._given() < self._limit):
-            if time.perf_counter() > self._until:
+            if time.perf_counter() > self._until and self._given() > self._began_with:
                 self._more = True
                 return
             try:
-                item = next(self._reader, None)
+                item = next(self._reader)
+            except StopIteration:
+                return
             except Exception as error:  # raised again at the end of the stretch
                 self._stop = error
                 return
-            if item is None:
-                return
             self._summary.waiting_s += self._lap()
+            if item is None:
+                continue
             self._pending.append(item)
             if isinstance(item[1], Event):
                 yield item[1].frame, item[1].mask

@@ -2,6 +2,6 @@
 
 from ..contracts import Source, Stream
 from .open import is_stream, open_source
-from .readahead import read_ahead
+from .readahead import PAUSE_S, read_ahead
 
-__all__ = ["Source", "Stream", "is_stream", "open_source", "read_ahead"]
+__all__ = ["PAUSE_S", "Source", "Stream", "is_stream", "open_source", "read_ahead"]

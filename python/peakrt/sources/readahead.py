@@ -5,9 +5,12 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Generator, Iterator
-from typing import TypeVar
+from typing import TypeVar, overload
 
 T = TypeVar("T")
+
+#: Seconds without an item after which a consumer that wants to know is told: small beside the seconds of a flush.
+PAUSE_S = 0.2
 
 
 class _Raised:
@@ -18,9 +21,14 @@ class _Raised:
 _END = object()
 
 
-def read_ahead(items: Iterator[T], depth: int = 3) -> Generator[T, None, None]:
+@overload
+def read_ahead(items: Iterator[T], depth: int = 3) -> Generator[T, None, None]: ...
+@overload
+def read_ahead(items: Iterator[T], depth: int = 3, *, pause_s: float) -> Generator[T | None, None, None]: ...
+def read_ahead(items: Iterator[T], depth: int = 3, *, pause_s: float | None = None) -> Generator[T | None, None, None]:
     """Iterate over items while a thread fetches up to depth more of them.
 
+    pause_s : give None wherever there was no item for so long; None waits for the next item
     Errors of the reader surface at the item they belong to. Closing the iterator ends the thread.
     """
     fetched: queue.Queue[object] = queue.Queue(depth)
@@ -47,7 +55,14 @@ def read_ahead(items: Iterator[T], depth: int = 3) -> Generator[T, None, None]:
     thread = threading.Thread(target=fetch, name="peakrt-reader", daemon=True)
     thread.start()
     try:
-        while (item := fetched.get()) is not _END:
+        while True:
+            try:
+                item = fetched.get(timeout=pause_s)
+            except queue.Empty:
+                yield None
+                continue
+            if item is _END:
+                return
             if isinstance(item, _Raised):
                 raise item.error
             yield item  # type: ignore[misc]

@@ -21,7 +21,7 @@ from peakrt_geometry.checks import CAMERA_LENGTH_M, PHOTON_ENERGY_eV
 
 from ...event import Event
 from ..open import convert
-from ..readahead import read_ahead
+from ..readahead import PAUSE_S, read_ahead
 from . import dectris, karabo, lclstreamer, om
 from .arrangement import arrange, arrangement
 from .compression import unpack
@@ -224,10 +224,14 @@ class StreamSource:
 
         Raises ValueError for another start than 0, for what has passed is gone, and at the end if there was no event.
         """
+        return (event for event in self.events_and_pauses(start) if event is not None)
+
+    def events_and_pauses(self, start: int = 0) -> Iterator[Event | None]:
+        """As events, with None wherever the sender pauses."""
         if start:
             raise ValueError(f"{self.address} is a stream: what has passed cannot be read again, nor a run be resumed")
         try:
-            with closing(read_ahead(self._arriving(), depth=_AHEAD)) as ahead:
+            with closing(read_ahead(self._arriving(), depth=_AHEAD, pause_s=PAUSE_S)) as ahead:
                 try:
                     # "yield from" would close ahead, which waits for its thread, before the finally below
                     for event in ahead:  # noqa: UP028
