@@ -82,6 +82,40 @@ class Canvas:
         image[np.isneginf(image)] = np.nan
         return image, covered
 
+    def cell_of_pixels(self) -> npt.NDArray[np.int32]:
+        """Cell that holds each pixel's centre: (panel, ss, fs), row by row from the bottom, -1 off the panels."""
+        cells = np.full(self.detector.shape, -1, np.int32)
+        for panel, (plane, min_ss, end_ss, min_fs, end_fs) in zip(
+            self.detector.panels, self.detector.asics, strict=True
+        ):
+            corner, steps = self._placed(panel)
+            ss, fs = (np.arange(n) + 0.5 for n in panel.shape)
+            row = np.floor(corner[1] + ss[:, None] * steps[0, 1] + fs * steps[1, 1])
+            column = np.floor(corner[0] + ss[:, None] * steps[0, 0] + fs * steps[1, 0])
+            cells[plane, min_ss:end_ss, min_fs:end_fs] = row * self.shape[1] + column
+        return cells
+
+    def pixels_of_holes(self, cells: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """Pixels, by their place in the frame, that cover cells of a panel which hold no centre, and those cells.
+
+        cells : of cell_of_pixels
+        """
+        covered = np.zeros(self.shape, bool)
+        covered.reshape(-1)[cells[cells >= 0]] = True
+        found: list[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]] = []
+        for panel, (plane, min_ss, _, min_fs, _) in zip(self.detector.panels, self.detector.asics, strict=True):
+            corner, steps = self._placed(panel)
+            if abs(np.linalg.det(steps)) > 1e-3:  # a panel seen edge-on has no inside
+                row, column, ss, fs = _holes(corner, steps, panel.shape, covered)
+                pixels = np.ravel_multi_index((np.full_like(ss, plane), ss + min_ss, fs + min_fs), cells.shape)
+                found.append((pixels, row * self.shape[1] + column))
+                covered[row, column] = True
+        found.append((np.zeros(0, np.intp), np.zeros(0, np.intp)))
+        return (
+            np.concatenate([pixels for pixels, _ in found]).astype(np.int32),
+            np.concatenate([holes for _, holes in found]).astype(np.int32),
+        )
+
     def _put(self, panel: Panel, values: Image, image: Image, covered: npt.NDArray[np.bool_]) -> None:
         corner, steps = self._placed(panel)
         n_ss, n_fs = values.shape
@@ -107,15 +141,9 @@ class Canvas:
         covered: npt.NDArray[np.bool_],
     ) -> None:
         """Give the cells of a panel that have no pixel's centre the pixel that covers theirs."""
-        ends = corner + np.array([(a * values.shape[0], b * values.shape[1]) for a in (0, 1) for b in (0, 1)]) @ steps
-        (left, top), (right, bottom) = np.floor(ends.min(axis=0)).astype(int), np.ceil(ends.max(axis=0)).astype(int)
-        row, column = np.nonzero(~covered[top:bottom, left:right])
-        row, column = row + top, column + left
-        centre = np.stack([column + 0.5 - corner[0], row + 0.5 - corner[1]], axis=-1)
-        ss, fs = np.floor(centre @ np.linalg.inv(steps)).astype(np.intp).T
-        on = (ss >= 0) & (ss < values.shape[0]) & (fs >= 0) & (fs < values.shape[1])
-        image[row[on], column[on]] = values[ss[on], fs[on]]
-        covered[row[on], column[on]] = True
+        row, column, ss, fs = _holes(corner, steps, values.shape, covered)
+        image[row, column] = values[ss, fs]
+        covered[row, column] = True
 
     def _placed(self, panel: Panel) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Corner of a panel in cells, moved to the nearest border of a cell, and its steps along ss and fs.
@@ -142,6 +170,26 @@ class Canvas:
         counts, _, _ = np.histogram2d(positions_mm[:, 1], positions_mm[:, 0], bins=bins, range=limits)
         cells = counts.astype(np.float32).repeat(step, axis=0).repeat(step, axis=1)
         return cells[:rows, :columns], edge
+
+
+def _holes(
+    corner: npt.NDArray[np.float64],
+    steps: npt.NDArray[np.float64],
+    shape: tuple[int, ...],
+    covered: npt.NDArray[np.bool_],
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Row and column of the cells of a panel that are not covered yet, ss and fs of the pixel that covers their centre.
+
+    corner, steps : of :meth:`Canvas._placed`; shape : pixels of the panel along ss and fs
+    """
+    ends = corner + np.array([(a * shape[0], b * shape[1]) for a in (0, 1) for b in (0, 1)]) @ steps
+    (left, top), (right, bottom) = np.floor(ends.min(axis=0)).astype(int), np.ceil(ends.max(axis=0)).astype(int)
+    row, column = np.nonzero(~covered[top:bottom, left:right])
+    row, column = row + top, column + left
+    centre = np.stack([column + 0.5 - corner[0], row + 0.5 - corner[1]], axis=-1)
+    ss, fs = np.floor(centre @ np.linalg.inv(steps)).astype(np.intp).T
+    on = (ss >= 0) & (ss < shape[0]) & (fs >= 0) & (fs < shape[1])
+    return row[on], column[on], ss[on], fs[on]
 
 
 def _corners(panel: Panel) -> npt.NDArray[np.float64]:

@@ -272,7 +272,7 @@ def _draw_rings(axes: Axes, picture: Picture, at: Scaled) -> set[str]:
     pixel_mm = at.canvas.cell_m * 1e3 / at.zoom
     angle = np.deg2rad((np.arange(360) + 45) % 360)  # the label stands at the first angle inside: upper right
     taken, signs = 0.0, set()
-    for d, radius in rings_mm(at.canvas.detector, picture):
+    for d, radius in rings_mm(at.canvas.detector, picture.camera_length_m, picture.photon_energy_eV):
         x, y = radius * np.cos(angle), radius * np.sin(angle)
         room = 2.5 * at.font * pixel_mm
         inside = (x > left + room) & (x < right - room) & (y > bottom + room) & (y < top - room)
@@ -291,9 +291,11 @@ def _draw_rings(axes: Axes, picture: Picture, at: Scaled) -> set[str]:
     return signs
 
 
-def rings_mm(detector: Detector, picture: Picture) -> list[tuple[float, float]]:
-    """Resolution, A, and radius, mm, of each ring in reach of less than 90 degrees; none without length and energy."""
-    length, energy = picture.camera_length_m, picture.photon_energy_eV
+def rings_mm(detector: Detector, length: float | None, energy: float | None) -> list[tuple[float, float]]:
+    """Resolution, A, and radius, mm, of each ring in reach of less than 90 degrees; none without length and energy.
+
+    length : camera length, m; energy : photon energy, eV
+    """
     if not length or not energy:
         return []
     offset = float(np.median([panel.corner_m[2] for panel in detector.panels]))
