@@ -106,7 +106,9 @@ def find_in_job(job: Job) -> list[RankResult] | None:
         failed = [r for r in results if r.error]
         if failed:
             raise RuntimeError(f"rank {failed[0].rank}: {failed[0].error}; the rank files are kept, --resume goes on")
-        write_master(job.out, _rank_files(job.out), source.detector)
+        # Ranks of a source that knows its length count events from its beginning, so their numbers do not add up.
+        events = len(source) if isinstance(source, Sized) else None
+        write_master(job.out, _rank_files(job.out), source.detector, events=events)
         return results
 
 
