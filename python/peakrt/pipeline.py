@@ -11,9 +11,12 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
+
 from .contracts import Stream, Watcher, Writer
 from .event import Event
 from .finder import Item, PeakFinder
+from .finders.learned import LearnedState
 from .peaks import PeakArray
 from .sources import PAUSE_S, Source, read_ahead
 
@@ -204,10 +207,26 @@ class _Run:
                 self._take(outcome, sink)
                 self._summary.writing_s += self._lap()
         self._take_unusable()
-        sink.do(partial(self._writer.flush, self._finder.learned_state()))
+        learned = self._finder.learned_state()
+        sink.do(partial(self._writer.flush, learned))
+        self._tell_state(learned)
         if self._stop is not None:
             raise self._stop
         return self._more
+
+    def _tell_state(self, learned: LearnedState) -> None:
+        """Tell the watcher what was learned of the detector, and what the run waited for most."""
+        if self._watcher is None:
+            return
+        waited = {name: getattr(self._summary, f"{name}_s") for name in ("waiting", "finding", "writing")}
+        most = max(waited, key=lambda name: waited[name])
+        numbers: dict[str, float | str] = {
+            "bad_pixels": float(np.count_nonzero(learned.pixels["bad"])),
+            "limited_by": {"waiting": "reading"}.get(most, most),
+        }
+        if learned.gain is not None:
+            numbers["gain"] = learned.gain
+        self._watcher.state(numbers)
 
     def _frames(self) -> Iterator[Item]:
         """Frames for the finder, until the stretch or the run is over.
