@@ -30,6 +30,7 @@ from ..sources import Source, Stream, is_stream
 from ..writers import open_writer
 from .find_report import as_record, check_json, report_lines, write_json
 from .finder_options import add_finder, take_finder
+from .monitor_option import add_monitor, watch
 from .options import add_config, add_geometry, known_length, open_inputs, read_mask, take_config
 from .program import Interrupted, add_command, catch_signals, one_line
 
@@ -60,6 +61,7 @@ def add(commands: Any) -> None:
         "--overwrite", action="store_true", help="replace OUT.cxi, its .lst and .geom, and what an earlier run left"
     )
     parser.add_argument("--json", metavar="FILE", help="write the summary as JSON as well; - for the standard output")
+    add_monitor(parser)
     add_config(parser.add_argument_group("hits"), HitConfig)
     add_config(parser.add_argument_group("output"), OutputConfig)
     add_finder(parser)
@@ -95,9 +97,9 @@ def _find(parsed: argparse.Namespace) -> int:
             )
 
     try:
-        with progress, writer:
+        with progress, writer, watch(parsed, source, finder, writer.hits.min_peaks) as watcher:
             summary = find_run(
-                source, finder, writer, threads=parsed.threads, limit=limit, on_event=show,
+                source, finder, writer, threads=parsed.threads, limit=limit, on_event=show, watcher=watcher,
             )  # fmt: skip
     except (OSError, ValueError, RuntimeError) as error:
         if not writer.unfinished.exists():
@@ -144,6 +146,8 @@ def _find_in_job(parsed: argparse.Namespace) -> int:
         raise ValueError("--limit is for one process; an LCLS run takes events=N")
     if parsed.json is not None:
         raise ValueError("--json is for one process; a job leaves a .summary beside its master file")
+    if parsed.monitor is not None:
+        raise ValueError("--monitor is for one process; peakrt report shows what a job has found")
     if is_stream(parsed.inputs):
         raise ValueError("a stream is read by one process, not by the ranks of a job: start peakrt find without mpirun")
     stop = catch_signals()
