@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from .commands import bench, engine, find, info, learn, serve, view
+from .commands import bench, engine, find, info, learn, report, serve, view
 from .commands.program import Parser, run
 
 #: In the order of the help.
@@ -16,6 +16,7 @@ COMMANDS = (
     learn,
     view,
     info,
+    report,
     serve,
     engine,
     bench,

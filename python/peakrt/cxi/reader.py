@@ -52,9 +52,9 @@ class CxiPeaks(Sequence[SlabPeaks]):
             missing = [name for name in (N_PEAKS, _X, _Y, _I) if not holds(file, name)]
             if missing:
                 raise ValueError(f"{path} has no {missing[0]}: it is not a CXI with peaks")
-            shapes = [_check_rows(get_dataset(file, N_PEAKS), 1)]
+            shapes = [check_rows(get_dataset(file, N_PEAKS), 1)]
             self._names = (_Y, _X, _I, *((_SNR,) if holds(file, _SNR) else ()))
-            shapes += [_check_rows(get_dataset(file, name), 2) for name in self._names]
+            shapes += [check_rows(get_dataset(file, name), 2) for name in self._names]
         self._n_rows = min(shape[0] for shape in shapes)
         self.width = min(shape[1] for shape in shapes[1:])
         self._block_rows = max(1, min(_BLOCK_ROWS, _BLOCK_NUMBERS // max(1, self.width)))
@@ -99,7 +99,7 @@ class CxiPeaks(Sequence[SlabPeaks]):
         return [SlabPeaks(*(column[row, :n] for column in columns)) for row, n in enumerate(counts)]
 
 
-def _check_rows(dataset: h5py.Dataset, n_axes: int) -> tuple[int, ...]:
+def check_rows(dataset: h5py.Dataset, n_axes: int) -> tuple[int, ...]:
     """Shape of a dataset of a peak table. Raises ValueError for one that none can have."""
     shape = shape_of(dataset)
     number_type(dataset)
