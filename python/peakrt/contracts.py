@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -154,6 +154,31 @@ class Setup:
     def asic_rows(self) -> npt.NDArray[np.int32]:
         """The ASICs, or the panels where they are not known: (n, 5)."""
         return whole_panels(self.good.shape) if self.asics is None else self.asics
+
+
+class RunFinder(Protocol):
+    """Finds the peaks of a run's events: a PeakFinder, or one in another process."""
+
+    @property
+    def engine(self) -> str:
+        """Where it runs."""
+
+    def outcomes(
+        self, items: Iterable[tuple[npt.ArrayLike, npt.NDArray[np.bool_] | None] | None], *, threads: int = 1
+    ) -> Generator[PeakArray | ValueError, None, None]:
+        """Peaks of (frame, mask) pairs in their order, or why a frame has none; None among them: no frame is at hand."""
+
+    def mask_for(self, event_mask: npt.NDArray[np.bool_] | None, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+        """Good pixels of an event."""
+
+    def artifacts(self, frame: npt.ArrayLike, mask: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.bool_]:
+        """Pixels of a frame whose light is no peak's and no smooth scatter."""
+
+    def learned_state(self) -> LearnedState:
+        """What was learned of the detector so far; between calls of outcomes."""
+
+    def restore(self, state: LearnedState) -> None:
+        """Go on from what an earlier finder has learned."""
 
 
 class FrameFinder(Protocol):

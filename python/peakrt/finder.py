@@ -154,6 +154,16 @@ class PeakFinder:
         check_numbers(array, prepared.good)  # before anything is learned from the frame
         return prepared.plan(array, turn)
 
+    def outcome(self, frame: npt.ArrayLike, mask: Good | None, turn: Turn | None) -> PeakArray | ValueError:
+        """Peaks of one frame on the CPU, or why there are none. Later events wait for this one no longer, whatever comes."""
+        try:
+            return self._find_on_cpu(frame, mask, turn)
+        except ValueError as error:
+            return error
+        finally:
+            if turn is not None:
+                turn.passed()
+
     def artifacts(self, frame: npt.ArrayLike, mask: Good | None = None) -> Good:
         """Pixels of a frame that the segmentation model takes for artifacts: ice and salt rings, jets, hot pixels.
 
@@ -188,29 +198,40 @@ class PeakFinder:
             for number, outcome in enumerate(found):
                 yield number, _peaks_or_raise(outcome)
 
-    def outcomes(self, items: Iterable[Item], *, threads: int = 1) -> Generator[PeakArray | ValueError, None, None]:
-        """As map, but gives the error of a frame that cannot be used in place of its peaks, and goes on."""
+    def outcomes(
+        self, items: Iterable[Item | None], *, threads: int = 1
+    ) -> Generator[PeakArray | ValueError, None, None]:
+        """As map, but gives the error of a frame that cannot be used in place of its peaks, and goes on.
+
+        items : None among them says that no frame is at hand: what is under way is given rather than kept until one comes
+        """
         if threads < 1:
             raise ValueError(f"threads is {threads}, it should be at least 1")
         if self.on_gpu():
             yield from self._outcomes_on_gpu(items)
         elif threads == 1:
-            for frame, mask in items:
-                yield _outcome(self, frame, mask, None)
+            for item in items:
+                if item is not None:
+                    yield self.outcome(*item, None)
         else:
             yield from self._outcomes_of_threads(items, threads)
 
-    def _outcomes_of_threads(self, items: Iterable[Item], threads: int) -> Iterator[PeakArray | ValueError]:
+    def _outcomes_of_threads(self, items: Iterable[Item | None], threads: int) -> Iterator[PeakArray | ValueError]:
         finders = [self.clone() for _ in range(threads)]
         order, started = EventOrder(), 0
         running: deque[Future[PeakArray | ValueError]] = deque()
         with ThreadPoolExecutor(threads) as pool:
-            for frame, mask in items:
+            for item in items:
+                if item is None:
+                    if running:
+                        yield running.popleft().result()
+                    continue
+                frame, mask = item
                 # A finder takes every threads-th frame, and no frame before its last one is done.
                 if len(running) >= threads:
                     yield running.popleft().result()
                 finder = finders[started % threads]
-                running.append(pool.submit(_outcome, finder, frame, mask, Turn(order, started)))
+                running.append(pool.submit(finder.outcome, frame, mask, Turn(order, started)))
                 started += 1
             while running:
                 yield running.popleft().result()
@@ -222,7 +243,7 @@ class PeakFinder:
         self.engine = choose_engine(self.engine, self._kind)
         return self.engine != "cpu"
 
-    def _outcomes_on_gpu(self, items: Iterable[Item]) -> Iterator[PeakArray | ValueError]:
+    def _outcomes_on_gpu(self, items: Iterable[Item | None]) -> Iterator[PeakArray | ValueError]:
         """Runs of frames of one mask and dtype through one GPU finder each."""
         for run in runs_of_one_kind(items, self.mask_for):
             dtype = run.dtype if run.dtype.str[1:] in DEVICE_TYPES else np.dtype(np.float32)
@@ -259,17 +280,6 @@ def _run_on_cpu(model: Model) -> Engine:
     from .models.engine_onnx import OnnxEngine
 
     return OnnxEngine(model)
-
-
-def _outcome(finder: PeakFinder, frame: npt.ArrayLike, mask: Good | None, turn: Turn | None) -> PeakArray | ValueError:
-    """Peaks of one frame, or why there are none. Later events wait for this one no longer, whatever comes of it."""
-    try:
-        return finder._find_on_cpu(frame, mask, turn)
-    except ValueError as error:
-        return error
-    finally:
-        if turn is not None:
-            turn.passed()
 
 
 def _peaks_or_raise(outcome: PeakArray | ValueError) -> PeakArray:

@@ -13,10 +13,11 @@ from functools import partial
 
 import numpy as np
 
-from .contracts import Stream, Watcher, Writer
+from .contracts import RunFinder, Stream, Watcher, Writer
 from .event import Event
-from .finder import Item, PeakFinder
+from .finder import Item
 from .finders.learned import LearnedState
+from .masks import Good
 from .peaks import PeakArray
 from .sources import PAUSE_S, Source, read_ahead
 
@@ -95,7 +96,7 @@ class _WriteBehind:
 
 def find_run(
     source: Source,
-    finder: PeakFinder,
+    finder: RunFinder,
     writer: Writer,
     *,
     threads: int = 1,
@@ -103,16 +104,18 @@ def find_run(
     first: int = 0,
     on_event: Callable[[Summary], None] | None = None,
     watcher: Watcher | None = None,
+    on_hit: Callable[[Event, PeakArray, Good], None] | None = None,
 ) -> Summary:
     """Find the peaks of a source's events and write them, from the writer's events_done on.
 
     first : number of the source's first event in the whole input
     on_event : called after each event, may raise to stop the run
     watcher : is shown every event, in the order of the source
+    on_hit : is given each hit and its good pixels by the writer's thread, once the writer has it, and may let it wait
     Events that cannot be used are left out and recorded, or end the run, as the writer's output config says.
     What was found before an error is written. Raises OSError or ValueError, naming the event.
     """
-    return _Run(source, finder, writer, threads, limit, first, on_event, watcher).go()
+    return _Run(source, finder, writer, threads, limit, first, on_event, watcher, on_hit).go()
 
 
 class _Run:
@@ -125,17 +128,18 @@ class _Run:
     def __init__(
         self,
         source: Source,
-        finder: PeakFinder,
+        finder: RunFinder,
         writer: Writer,
         threads: int,
         limit: int | None,
         first: int,
         on_event: Callable[[Summary], None] | None,
         watcher: Watcher | None,
+        on_hit: Callable[[Event, PeakArray, Good], None] | None,
     ) -> None:
         self._source, self._finder, self._writer = source, finder, writer
         self._threads, self._limit, self._on_event = threads, limit, on_event
-        self._watcher = watcher
+        self._watcher, self._on_hit = watcher, on_hit
         self._skip = writer.output.on_bad_event == "skip"
         self._start, self._first = max(first, writer.events_done), first
         self._summary = Summary(hits=writer.n_hits)
@@ -228,8 +232,8 @@ class _Run:
             numbers["gain"] = learned.gain
         self._watcher.state(numbers)
 
-    def _frames(self) -> Iterator[Item]:
-        """Frames for the finder, until the stretch or the run is over.
+    def _frames(self) -> Iterator[Item | None]:
+        """Frames for the finder, until the stretch or the run is over; None while none is at hand.
 
         A stretch ends in time also while no event comes, unless it has none yet.
         """
@@ -246,6 +250,7 @@ class _Run:
                 return
             self._summary.waiting_s += self._lap()
             if item is None:
+                yield None
                 continue
             self._pending.append(item)
             if isinstance(item[1], Event):
@@ -269,6 +274,8 @@ class _Run:
         good = self._finder.mask_for(event.mask, event.frame.shape)
         sink.do(partial(self._writer.append, event, outcome, number, good))
         is_hit = len(outcome) >= self._writer.hits.min_peaks
+        if is_hit and self._on_hit is not None:
+            sink.do(partial(self._on_hit, event, outcome, good))
         if self._watcher is not None:
             self._watcher.event(event, outcome, is_hit)
         self._summary.events += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,14 +73,24 @@ class ChunkReader:
 
     def feed(self, data: bytes) -> list[Chunk]:
         """The chunks that these bytes complete."""
-        self._rest += data
         chunks = []
-        while (text := self._next_text()) is not None:
+        for text in self.texts(data):
             try:
-                chunks.append(_read_chunk(text))
+                chunks.append(read_chunk(text))
             except ValueError:
                 self.damaged += 1
         return chunks
+
+    def texts(self, data: bytes) -> Iterator[bytes]:
+        """The text of each chunk that these bytes complete, from the end of the line before to the one that ends it."""
+        self._rest += data
+        while (text := self._next_text()) is not None:
+            yield text
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a chunk has begun that is not whole yet."""
+        return self._inside
 
     def _next_text(self) -> bytes | None:
         """The next whole chunk, cut out of what came so far."""
@@ -115,20 +126,26 @@ class StreamFollower:
         self.reader = ChunkReader()
 
     def new_chunks(self) -> list[Chunk]:
-        """The chunks that were finished since the last call, at most BLOCK_BYTES of the file at a time."""
+        """The next chunks that are whole, of BLOCK_BYTES of the file or of more until there is one; none at its end."""
+        chunks: list[Chunk] = []
+        while not chunks and (data := self._next_block()):
+            chunks = self.reader.feed(data)
+        return chunks
+
+    def _next_block(self) -> bytes:
         try:
             with self.path.open("rb") as file:
                 if os.fstat(file.fileno()).st_size <= self.position:
-                    return []
+                    return b""
                 file.seek(self.position)
                 data = file.read(BLOCK_BYTES)
         except FileNotFoundError:
-            return []
+            return b""
         self.position += len(data)
-        return self.reader.feed(data)
+        return data
 
 
-def _read_chunk(text: bytes) -> Chunk:
+def read_chunk(text: bytes) -> Chunk:
     """Read the lines of one chunk. Raises ValueError for lines too long or too many, and for numbers that are none."""
     for begin, end in _TABLES:
         text = _without_tables(text, begin, end)

@@ -7,9 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ..contracts import Writer
+from ..contracts import RunFinder, Writer
 from ..cxi.columns import UNUSABLE
-from ..finder import PeakFinder
 from ..pipeline import Summary
 
 
@@ -37,7 +36,7 @@ def report_lines(summary: Summary, writer: Writer, peaks_per_hit: float) -> list
     return [*lines, *writer.report()]
 
 
-def as_record(summary: Summary, writer: Writer, finder: PeakFinder, peaks_per_hit: float) -> dict[str, Any]:
+def as_record(summary: Summary, writer: Writer, finder: RunFinder, peaks_per_hit: float) -> dict[str, Any]:
     """A run for other programs: what --json writes. Times are seconds of this call, counts of the whole file."""
     return {
         "peakrt": version("peakrt"),

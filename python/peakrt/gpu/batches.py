@@ -444,7 +444,10 @@ class FrameRun:
     def __iter__(self) -> Iterator[Any]:
         first = self._first
         yield first
-        for frame, mask in self._feed:
+        for item in self._feed:
+            if item is None:  # a pause: what came before is not to wait for what comes after
+                return
+            frame, mask = item
             array = _on_host_or_device(frame)
             if array.dtype != first.dtype or array.shape != first.shape or not _same_mask(mask, self._mask):
                 self.rest.append((frame, mask))
@@ -458,15 +461,16 @@ def runs_of_one_kind(
 ) -> Iterator[FrameRun]:
     """Cut (frame, mask) pairs into runs of one kind; each run is to be used up before the next is asked for.
 
+    items : None among them is a pause, which ends a run
     mask_for : the good pixels of an event, given its mask and its frame's shape
     """
     feed = iter(items)
-    ahead = next(feed, None)
-    while ahead is not None:
-        first, mask = _on_host_or_device(ahead[0]), ahead[1]
-        run = FrameRun(first, mask, mask_for(mask, tuple(first.shape)), feed)
-        yield run
-        ahead = run.rest[0] if run.rest else None
+    for item in feed:
+        while item is not None:
+            first, mask = _on_host_or_device(item[0]), item[1]
+            run = FrameRun(first, mask, mask_for(mask, tuple(first.shape)), feed)
+            yield run
+            item = run.rest[0] if run.rest else None
 
 
 def _on_host_or_device(frame: Any) -> Any:

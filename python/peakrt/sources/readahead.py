@@ -9,8 +9,9 @@ from typing import TypeVar, overload
 
 T = TypeVar("T")
 
-#: Seconds without an item after which a consumer that wants to know is told: small beside the seconds of a flush.
-PAUSE_S = 0.2
+#: Seconds without an item after which a consumer that wants to know is told: small beside the seconds of a flush, and
+#: beside those that peaks of a frame under way may wait for.
+PAUSE_S = 0.01
 
 
 class _Raised:
