@@ -86,6 +86,7 @@ def options_of(parser: argparse.ArgumentParser) -> set[str]:
 def test_options_named_in_the_text_exist() -> None:
     known = {option for build in PARSERS.values() for option in options_of(build())}
     known |= {"--no-deps", "--target", "--no-check-cell", "--peaks", "--indexing"}  # of pip and indexamajig
+    known |= {"--zmq-input", "--zmq-request", "--data-format", "--copy-header"}
     for page in set(PAGES) - {ROOT / "docs/benchmark.md"}:  # it speaks of a program of its own
         for span in re.findall(r"`(--[a-z][^`]*)`", page.read_text(encoding="utf-8")):
             assert span.split()[0].split("=")[0] in known, f"{page.name}: {span}"

@@ -7,17 +7,19 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from .commands import bench, engine, find, info, learn, report, serve, view
+from .commands import bench, broker, engine, find, info, learn, live, report, serve, view
 from .commands.program import Parser, run
 
 #: In the order of the help.
 COMMANDS = (
     find,
+    live,
     learn,
     view,
     info,
     report,
     serve,
+    broker,
     engine,
     bench,
 )

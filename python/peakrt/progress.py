@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 from tqdm import tqdm
@@ -22,14 +23,23 @@ class Progress:
 
     total : events of the run, None if nobody knows; done, hits : those of an earlier run that is resumed
     terminal : whether to draw a bar; otherwise lines go to the log, each with the prefix in front, every LINE_S
+    more : gives what else there is to say of the run
     """
 
     def __init__(
-        self, total: int | None, *, done: int = 0, hits: int = 0, prefix: str = "", terminal: bool | None = None
+        self,
+        total: int | None,
+        *,
+        done: int = 0,
+        hits: int = 0,
+        prefix: str = "",
+        terminal: bool | None = None,
+        more: Callable[[], str] = lambda: "",
     ) -> None:
         self.hit_peaks = 0  # peaks in the hits of this run
         self._total, self._done, self._first_hits, self._prefix = total, done, hits, prefix
         self._hits, self._peaks = hits, 0
+        self._more = more
         self._began = self._said = time.monotonic()
         bar = sys.stderr.isatty() if terminal is None else terminal
         self._bar = tqdm(total=total, initial=done, unit="event", disable=not bar, dynamic_ncols=True)
@@ -53,7 +63,16 @@ class Progress:
 
     def _yield(self, summary: Summary) -> str:
         seen = self._done + summary.events
-        return f"{summary.hits} hits ({summary.hits / max(seen, 1):.1%}), {self.peaks_per_hit(summary):.0f} peaks/hit"
+        found = f"{summary.hits} hits ({summary.hits / max(seen, 1):.1%}), {self.peaks_per_hit(summary):.0f} peaks/hit"
+        return ", ".join(part for part in (found, self._more()) if part)
+
+    def say(self, text: str) -> None:
+        """Show a line in place of the rate, or, where there is no terminal, every LINE_S in the log."""
+        if not self._bar.disable:
+            self._bar.set_postfix_str(text)
+        elif time.monotonic() - self._said >= LINE_S:
+            self._said = time.monotonic()
+            log.info("%s%s", self._prefix, text)
 
     def line(self, summary: Summary, seconds: float) -> str:
         """One line of a log, so many seconds after the start."""

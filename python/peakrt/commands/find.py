@@ -41,16 +41,7 @@ def add(commands: Any) -> None:
         commands, "find", _find, help="find the peaks of frames and write a CXI for CrystFEL",
         usage="%(prog)s IN [IN ...] [-g GEOMETRY] -o OUT.cxi [options]",
     )  # fmt: skip
-    parser.add_argument(
-        "inputs", nargs="+", metavar="IN",
-        help="HDF5, CXI, NXmx, .lst, CBF and other images, folders; an LCLS run: exp=mfx100,run=7[,dir=FOLDER]; or a "
-        "stream: [FORMAT+]tcp://HOST:PORT",
-    )  # fmt: skip
-    add_geometry(parser)
-    parser.add_argument("--detector", metavar="NAME", help="of an LCLS run; of a stream's channel, source or dataset")
-    parser.add_argument(
-        "--timeout", type=float, default=60.0, metavar="s", help="a stream is over after so long without a frame [60]"
-    )
+    add_inputs(parser)
     parser.add_argument(
         "-o", "--output", required=True, metavar="OUT.cxi", help="CXI to write; .lst and .geom go beside it"
     )
@@ -67,6 +58,20 @@ def add(commands: Any) -> None:
     add_finder(parser)
 
 
+def add_inputs(parser: argparse.ArgumentParser) -> None:
+    """Add what is read, and the options that say how."""
+    parser.add_argument(
+        "inputs", nargs="+", metavar="IN",
+        help="HDF5, CXI, NXmx, .lst, CBF and other images, folders; an LCLS run: exp=mfx100,run=7[,dir=FOLDER]; or a "
+        "stream: [FORMAT+]tcp://HOST:PORT",
+    )  # fmt: skip
+    add_geometry(parser)
+    parser.add_argument("--detector", metavar="NAME", help="of an LCLS run; of a stream's channel, source or dataset")
+    parser.add_argument(
+        "--timeout", type=float, default=60.0, metavar="s", help="a stream is over after so long without a frame [60]"
+    )
+
+
 def _find(parsed: argparse.Namespace) -> int:
     if in_job():
         return _find_in_job(parsed)
@@ -78,11 +83,11 @@ def _find(parsed: argparse.Namespace) -> int:
     if live and parsed.resume:
         raise ValueError("--resume: a stream cannot be resumed, for what has passed is gone; begin another output")
     stop = catch_signals()
-    _check_outputs(parsed)
+    refuse_outputs(parsed)
     source = open_inputs(parsed, stop)
     finder = take_finder(parsed, source.detector)
     finder.on_gpu()  # says what auto has chosen before the run begins
-    writer = _make_writer(parsed, Path(parsed.output), source, parsed.resume)
+    writer = make_writer(parsed, Path(parsed.output), source, parsed.resume)
     total = min((n for n in (known_length(source), parsed.limit) if n is not None), default=None)
     limit = None if parsed.limit is None else max(0, parsed.limit - writer.events_done)
     progress = Progress(total, done=writer.events_done, hits=writer.n_hits)
@@ -116,7 +121,7 @@ def _find(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _check_outputs(parsed: argparse.Namespace) -> None:
+def refuse_outputs(parsed: argparse.Namespace) -> None:
     """Refuse, before anything is read, an output that would replace something of the user's."""
     check_outputs(Path(parsed.output), _given_files(parsed), overwrite=parsed.overwrite, resume=parsed.resume)
 
@@ -128,7 +133,8 @@ def _given_files(parsed: argparse.Namespace) -> list[Path]:
     return [Path(name) for name in names if name is not None and Path(name).is_file()]
 
 
-def _make_writer(parsed: argparse.Namespace, path: Path, source: Source, resume: bool) -> Writer:
+def make_writer(parsed: argparse.Namespace, path: Path, source: Source, resume: bool) -> Writer:
+    """Writer of the options for a path."""
     return open_writer(
         path,
         source.detector,
@@ -151,7 +157,7 @@ def _find_in_job(parsed: argparse.Namespace) -> int:
     if is_stream(parsed.inputs):
         raise ValueError("a stream is read by one process, not by the ranks of a job: start peakrt find without mpirun")
     stop = catch_signals()
-    _check_outputs(parsed)
+    refuse_outputs(parsed)
     rank, size = rank_of_job()
     if rank != size - 1:  # one rank speaks for all; the last one, for psana keeps the first two to itself
         logging.getLogger("peakrt").setLevel(max(logging.WARNING, logging.getLogger("peakrt").level))
@@ -165,7 +171,7 @@ def _find_in_job(parsed: argparse.Namespace) -> int:
     job = Job(
         open_source=lambda: open_inputs(parsed, stop),
         make_finder=lambda source: take_finder(parsed, source.detector),
-        make_writer=lambda path, source, resume: _make_writer(parsed, path, source, resume),
+        make_writer=lambda path, source, resume: make_writer(parsed, path, source, resume),
         out=Path(parsed.output),
         resume=parsed.resume,
         on_event=on_event,

@@ -18,7 +18,21 @@ class Interrupted(Exception):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, as all errors are."""
+    """A parser whose errors are one line, as all errors are.
+
+    takes_rest : whether what follows "--" is another program's and goes into ``rest`` as it is
+    """
+
+    takes_rest = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's, but for the rest."""
+        if not self.takes_rest or args is None:
+            return super().parse_known_args(args, namespace)
+        at = args.index("--") if "--" in args else len(args)
+        parsed, unknown = super().parse_known_args(args[:at], namespace)
+        parsed.rest = list(args[at + 1 :])
+        return parsed, unknown
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong with the arguments, and exit with status 2."""
@@ -66,13 +80,14 @@ def one_line(error: BaseException) -> str:
     return " ".join(text.split()) or type(error).__name__
 
 
-def catch_signals() -> list[int]:
-    """Collect SIGINT, SIGTERM and SIGHUP instead of dying of them; a second one is not caught."""
+def catch_signals(times: int = 1) -> list[int]:
+    """Collect SIGINT, SIGTERM and SIGHUP instead of dying of them, so many times each; one more is not caught."""
     caught: list[int] = []
 
     def take(number: int, frame: FrameType | None) -> None:
         caught.append(number)
-        signal.signal(number, signal.SIG_DFL)
+        if caught.count(number) >= times:
+            signal.signal(number, signal.SIG_DFL)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, take)
