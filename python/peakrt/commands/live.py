@@ -9,8 +9,10 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,11 +29,13 @@ from .broker import add_indexing, check_indexing
 from .find import add_inputs, make_writer, refuse_outputs
 from .find_report import as_record, check_json, report_lines, write_json
 from .finder_options import add_finder, take_finder
+from .monitor_option import add_monitor, watch
 from .options import add_config, known_length, open_inputs, take_config
 from .program import add_command, catch_signals, one_line
 
 if TYPE_CHECKING:
     from ..live.finder_process import FinderProcess
+    from ..live.hits import Hit
     from ..live.launcher import Indexing
 
 log = logging.getLogger("peakrt")
@@ -61,6 +65,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace OUT.cxi, OUT.stream and what goes with them")
     parser.add_argument("--json", metavar="FILE", help="write the summary as JSON as well; - for the standard output")
+    add_monitor(parser)
     parser.add_argument("--no-indexing", action="store_true", help="find peaks alone")
     parser.set_defaults(resume=False)
     add_indexing(parser)
@@ -103,7 +108,7 @@ def _live(parsed: argparse.Namespace) -> int:
         from ..live.finder_process import FinderProcess
 
         finder = stack.enter_context(FinderProcess(local, parsed.threads))
-        watcher: Watcher | None = None
+        watcher = stack.enter_context(watch(parsed, source, local, take_config(HitConfig, parsed).min_peaks))
         indexing = _start_indexing(parsed, source, stream, stop, local.gain, watcher)
         if indexing is not None:
             stack.enter_context(indexing)
@@ -181,7 +186,7 @@ def _run(
         progress(summary)
         if watcher is not None and time.monotonic() - told > STATE_S:
             told = time.monotonic()
-            watcher.state(_numbers(summary, source, finder, indexing))
+            watcher.state(_numbers(finder, indexing))
 
     failure: Exception | None = None
     with progress:
@@ -193,7 +198,10 @@ def _run(
                 )  # fmt: skip
         except (OSError, ValueError, RuntimeError) as error:  # what was handed out is indexed first
             failure, summary = error, Summary()
-        state = {} if indexing is None else indexing.finish(lambda: len(stop) > 1, progress.say)
+        state: dict[str, Any] = {}
+        if indexing is not None:
+            again = partial(_lost_hits, parsed, source, writer, indexing)
+            state = indexing.finish(lambda: len(stop) > 1, progress.say, again if failure is None else list)
     handed = 0 if hand is None else hand.hits
     missing = [] if indexing is None else _write_unindexed(parsed, indexing, state, handed)
     outcome = _Outcome(
@@ -219,26 +227,23 @@ def _run(
     return 0
 
 
-def _numbers(
-    summary: Summary, source: Source, finder: FinderProcess, indexing: Indexing | None
-) -> dict[str, float | str]:
-    """The run's own numbers, by the names that a watcher shows them under."""
-    numbers: dict[str, float | str] = {"events": summary.events, "hits": summary.hits, "unusable": summary.unusable}
-    if isinstance(source, Stream):
-        record = source.as_record()
-        numbers |= {
-            f"stream {name}": value for name in ("lost", "refused") if isinstance(value := record.get(name), int)
-        }
-    numbers["finder restarts"] = finder.deaths
-    if indexing is not None:
-        names = ("waiting", "out", "done", "indexed", "crystals", "dropped", "given_up", "workers_lost", "memory_bytes")
-        numbers |= {f"indexing {name.replace('_', ' ')}": indexing.state.get(name, 0) for name in names}
-        numbers["broker restarts"] = indexing.restarts
-    state = finder.last_learned
-    if state is not None:
-        numbers["learned bad pixels"] = int((state.pixels["bad"] != 0).sum())
-        numbers |= {} if state.gain is None else {"gain ADU/photon": state.gain}
-    return numbers
+def _lost_hits(parsed: argparse.Namespace, source: Source, writer: Writer, indexing: Indexing) -> Iterable[Hit]:
+    """The hits of the finished CXI that have no chunk."""
+    from ..live.again import hits_of_cxi
+    from ..live.hits import Beam
+
+    missing = (number for number in range(1, writer.n_hits + 1) if number not in indexing.done)
+    detector = source.detector
+    return hits_of_cxi(Path(parsed.output), missing, detector.shape, Beam.of(detector), writer.hits.min_peaks)
+
+
+def _numbers(finder: FinderProcess, indexing: Indexing | None) -> dict[str, float | str]:
+    """The numbers of the run's processes, by the names that a watcher shows them under."""
+    if indexing is None:
+        return {"finder_restarts": finder.deaths}
+    names = ("waiting", "out", "done", "dropped", "given_up", "workers_lost", "memory_bytes")
+    told = {f"indexing_{name}": float(indexing.state.get(name, 0)) for name in names}
+    return {"finder_restarts": finder.deaths, "broker_restarts": indexing.restarts, **told}
 
 
 def _line(indexing: Indexing | None) -> str:

@@ -88,11 +88,6 @@ class FinderProcess:
         """The finder's process; 0 before the first frame."""
         return 0 if self._process is None else self._process.pid
 
-    @property
-    def last_learned(self) -> LearnedState | None:
-        """What was learned by the end of the last stretch, None before."""
-        return self._state
-
     def on_gpu(self) -> bool:
         """Whether frames go to a GPU."""
         return self._finder.on_gpu()

@@ -63,8 +63,8 @@ class Indexing:
         self.restarts = self._deaths_in_a_row = 0
         self.state: dict[str, Any] = {}
         self.has_failed = False  # nothing more is indexed
+        self.done = Numbers()  # of the hits that have a chunk
         self._is_over = threading.Event()
-        self._n_chunks = 0
         self._sender = HitSender(self._hits, lambda: not self.has_failed and wanted())
         self._process = self._start()
         self._thread = threading.Thread(target=self._look_after, name="peakrt-indexing", daemon=True)
@@ -127,21 +127,30 @@ class Indexing:
     def _show_chunks(self) -> None:
         for chunk in self._follower.new_chunks():
             self._deaths_in_a_row = 0
+            if chunk.number is not None:
+                self.done.add(chunk.number)
             if self._watcher is not None:
                 self._watcher.indexed(chunk)
 
     # The end
 
-    def finish(self, leave: Callable[[], bool], show: Callable[[str], None]) -> dict[str, Any]:
+    def finish(
+        self, leave: Callable[[], bool], show: Callable[[str], None], again: Callable[[], Iterable[Hit]] = list
+    ) -> dict[str, Any]:
         """Wait until all hits are indexed, or until the user wants to leave the rest; returns the broker's last state.
 
         show : is given a line on how it goes, now and then
+        again : gives the hits that have no chunk, for a broker that was started anew and may lack them
         """
         told = -1
         while (not self.has_failed and self._process.poll() is None) or self._needs_restart():
             if told != self.restarts:
                 told = self.restarts
-                self._sender.end()
+                for hit in again() if told else ():
+                    self.send(hit)
+                if told == self.restarts:
+                    self._sender.end()
+                continue
             if leave():
                 with suppress(ProcessLookupError):
                     self._process.terminate()

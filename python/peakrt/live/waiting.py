@@ -129,9 +129,9 @@ class HitQueue:
         return not self._waiting and not self._out
 
     def add(self, hit: Hit) -> None:
-        """Take a hit. Raises ValueError for a number that came before, or a hit larger than the memory."""
+        """Take a hit, unless it is here or is done already. Raises ValueError for one larger than the memory."""
         if hit.number in self._waiting or hit.number in self._out or hit.number in self.settled:
-            raise ValueError(f"hit {hit.number} came before: each has a number of its own")
+            return
         if hit.n_bytes > self.most_bytes:
             raise ValueError(
                 f"hit {hit.number} takes {hit.n_bytes} bytes, the memory is {self.most_bytes}: raise --memory"
