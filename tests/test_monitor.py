@@ -392,11 +392,15 @@ def beam_goes(run: RunStatistics) -> None:
 
 
 def frames_lost(run: RunStatistics) -> None:
-    run.state(T0 + 600, {"lost": 200.0})
+    run.state(T0 + 600, {"stream lost": 200.0})
 
 
 def most_lost(run: RunStatistics) -> None:
-    run.state(T0 + 600, {"lost": 6000.0})
+    run.state(T0 + 600, {"stream lost": 6000.0})
+
+
+def hits_not_indexed(run: RunStatistics) -> None:
+    run.state(T0 + 600, {"indexing dropped": 60.0, "indexing given up": 3.0})
 
 
 def broken(run: RunStatistics) -> None:
@@ -422,6 +426,7 @@ def bad_pixels(run: RunStatistics) -> None:
         (beam_goes, UNUSABLE, "the background fell from 4 to 0.09"),
         (frames_lost, WARNINGS, "200 frames were lost, 3.2 %"),
         (most_lost, UNUSABLE, "6,000 frames were lost, 50 %"),
+        (hits_not_indexed, WARNINGS, "63 hits were not given to the indexer, 5"),
         (broken, WARNINGS, "100 events could not be used"),
         (bad_pixels, WARNINGS, "2,000 pixels were learned to be bad"),
     ],

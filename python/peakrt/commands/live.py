@@ -108,7 +108,9 @@ def _live(parsed: argparse.Namespace) -> int:
         from ..live.finder_process import FinderProcess
 
         finder = stack.enter_context(FinderProcess(local, parsed.threads))
-        watcher = stack.enter_context(watch(parsed, source, local, take_config(HitConfig, parsed).min_peaks))
+        watcher = stack.enter_context(
+            watch(parsed, source, local, take_config(HitConfig, parsed).min_peaks, parsed.cell)
+        )
         indexing = _start_indexing(parsed, source, stream, stop, local.gain, watcher)
         if indexing is not None:
             stack.enter_context(indexing)

@@ -26,14 +26,18 @@ def add_monitor(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def watch(parsed: argparse.Namespace, source: Source, finder: PeakFinder, min_peaks: int) -> Iterator[Watcher | None]:
+def watch(
+    parsed: argparse.Namespace, source: Source, finder: PeakFinder, min_peaks: int, cell: str | None = None
+) -> Iterator[Watcher | None]:
     """The monitor of a run, if one is wanted, until the run is over.
 
+    cell : file of the cell that the crystals should have
     Raises what open_monitor raises.
     """
     if parsed.monitor is None:
         yield None
         return
+    from ..monitor.cell_file import read_cell
     from ..monitor.feed import open_monitor
 
     detector = source.detector
@@ -41,7 +45,7 @@ def watch(parsed: argparse.Namespace, source: Source, finder: PeakFinder, min_pe
         f"{', '.join(Path(name).name or name for name in parsed.inputs[:3])}{' ...' if len(parsed.inputs) > 3 else ''}"
     )
     feed = open_monitor(
-        parsed.monitor, detector, title=title, min_peaks=min_peaks, good=finder.mask_for(None, detector.shape)
+        parsed.monitor, detector, title=title, min_peaks=min_peaks, cell=None if cell is None else read_cell(cell), good=finder.mask_for(None, detector.shape)
     )  # fmt: skip
     over = threading.Event()
     looking = threading.Thread(target=_look_at_stream, args=(source, feed, over), daemon=True)
@@ -61,4 +65,5 @@ def _look_at_stream(source: Source, watcher: Watcher, over: threading.Event) -> 
 
 
 def _counts(record: Mapping[str, object]) -> dict[str, float | str]:
-    return {name: float(value) for name, value in record.items() if isinstance(value, int | float)}
+    told = {f"stream {name}": record.get(name) for name in ("lost", "refused")}
+    return {name: float(value) for name, value in told.items() if isinstance(value, int)}

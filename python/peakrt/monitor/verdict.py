@@ -219,10 +219,23 @@ def _background(run: RunStatistics) -> Finding | None:
     return None
 
 
+def _number(run: RunStatistics, *names: str) -> float:
+    """Sum of some of the run's own numbers; what it does not tell is 0."""
+    return sum(value for name in names if not isinstance(value := run.numbers.get(name, 0.0), str))
+
+
+def _not_indexed(run: RunStatistics) -> Finding | None:
+    """Hits that indexing had no room or no success for, apart from those that it tried and could not index."""
+    lost, hits = _number(run, "indexing_dropped", "indexing_given_up"), run.counts["hits"]
+    if hits < ENOUGH_CHUNKS or lost < LOST * hits:
+        return None
+    advice = "indexing is slower than the hits come: more workers, or index the rest afterwards"
+    return Finding(WARNINGS, f"{int(lost):,} hits were not given to the indexer, {_share(lost, hits)}", advice)
+
+
 def _lost(run: RunStatistics) -> Finding | None:
-    lost = run.numbers.get("lost", 0)
-    events = run.counts["events"]
-    if isinstance(lost, str) or events + lost < ENOUGH_EVENTS or lost < LOST * (events + lost):
+    lost, events = _number(run, "stream_lost"), run.counts["events"]
+    if events + lost < ENOUGH_EVENTS or lost < LOST * (events + lost):
         return None
     level = UNUSABLE if lost > MOSTLY_LOST * (events + lost) else WARNINGS
     text = f"{int(lost):,} frames were lost, {_share(lost, events + lost)}"
@@ -238,8 +251,8 @@ def _broken(run: RunStatistics) -> Finding | None:
 
 
 def _bad_pixels(run: RunStatistics) -> Finding | None:
-    bad, good = run.numbers.get("bad_pixels", 0), int(run.good.sum())
-    if isinstance(bad, str) or bad < BAD_PIXELS * good:
+    bad, good = _number(run, "bad_pixels"), int(run.good.sum())
+    if bad < BAD_PIXELS * good:
         return None
     return Finding(
         WARNINGS, f"{int(bad):,} pixels were learned to be bad, {_share(bad, good)}", "look at the powder of misses"
@@ -247,6 +260,6 @@ def _bad_pixels(run: RunStatistics) -> Finding | None:
 
 
 _RULES: tuple[Callable[[RunStatistics], Finding | None], ...] = (
-    _no_hits, _lost, _broken, _hit_rate_fell, _indexing, _saturated, _camera_length, _centre, _cell_drift, _background,
+    _no_hits, _lost, _not_indexed, _broken, _hit_rate_fell, _indexing, _saturated, _camera_length, _centre, _cell_drift, _background,
     _bad_pixels,
 )  # fmt: skip

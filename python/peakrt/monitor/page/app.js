@@ -476,8 +476,8 @@
   const energyPanel = panel("energy", "Photon energy");
   const throughputPanel = panel("throughput", "Throughput");
   const numberPanels = [
-    ["latency", "Latency", /_ms$/, "ms"], ["queues", "Queues", /queue|waiting|held|in_flight|pending|out$/, ""],
-    ["losses", "Lost and left out", /lost|dropped|refused|resent/, ""], ["gain", "Gain", /^gain$/, "ADU a photon"], ["bad", "Bad pixels learned", /^bad_pixels$/, "pixels"],
+    ["latency", "Latency", /_ms$/, "ms"], ["queues", "Queues", /queue|waiting|_out$/, ""],
+    ["losses", "Lost and left out", /lost|dropped|refused|given_up|restarts/, ""], ["gain", "Gain", /^gain$/, "ADU a photon"], ["bad", "Bad pixels learned", /^bad_pixels$/, "pixels"],
   ].map(([id, title, match, unit]) => ({ at: panel(id, title), match, unit, draw: null, names: "" }));
   const tablePanel = panel("table", "Numbers of the run");
 
@@ -598,7 +598,7 @@
     tiles.push(["peaks a hit", show(o.peaks_per_hit), ""]);
     if (o.resolution_A) tiles.push(["resolution", `${show(o.resolution_A)} Å`, "median"]);
     if (o.events_per_s !== null) tiles.push([o.running ? "rate now" : "mean rate", `${show(o.events_per_s)} /s`, ""]);
-    if (o.numbers.lost !== undefined) tiles.push(["lost", show(o.numbers.lost), ""]);
+    if (o.numbers.stream_lost !== undefined) tiles.push(["frames lost", show(o.numbers.stream_lost), ""]);
     $("numbers").replaceChildren(...tiles.map(([name, value, more]) => make("div", {}, make("dt", {}, name), make("dd", {}, value, ...(more ? [make("small", {}, ` ${more}`)] : [])))));
     drawTable();
   }
