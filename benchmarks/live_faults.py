@@ -1,10 +1,10 @@
 """Kills the processes of a live run at random moments, and checks that no hit is lost and none doubled.
 
-    python benchmarks/live_faults.py [-n TIMES] [--events N] [--only WHOM ...] [--program FOLDER]
+    python benchmarks/live_faults.py [-n TIMES] [--events N] [--only WHOM ...] [--indexing METHODS] [--program FOLDER]
 
 Each run plays simulated events of a small detector at a rate into ``peakrt live`` and the indexamajig on PATH (or in FOLDER), and
-one process is killed with SIGKILL at a random moment of it: the finder's, a worker of indexamajig, its master, the broker, or
-``peakrt live`` itself, which is the broker's client. Of each run the table counts the hits that are not in the stream and those that are
+one process is killed with SIGKILL at a random moment of it: the finder's, a worker of indexamajig, its master, the broker, the
+monitor, or ``peakrt live`` itself, which is the broker's client. Of each run the table counts the hits that are not in the stream and those that are
 there twice.
 """
 
@@ -34,7 +34,7 @@ from peakrt_lab.truth import write_run
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.conftest import SMALL_GEOM
 
-WHOM = ("finder", "worker", "indexamajig", "broker", "client")
+WHOM = ("finder", "worker", "indexamajig", "broker", "monitor", "client")
 RATE = 15.0
 
 
@@ -88,16 +88,19 @@ def processes(live: int) -> dict[str, list[int]]:
     workers = [child for master in masters for child in children(master)]
     return {
         "finder": named(children(live), "finder_child"), "worker": workers, "indexamajig": masters, "broker": brokers,
-        "client": [live],
+        "monitor": named(children(live), "peakrt.monitor"), "client": [live],
     }  # fmt: skip
 
 
-def one_run(run: Path, folder: Path, whom: str, draw: random.Random, row: Row, environment: dict[str, str]) -> None:
+def one_run(
+    run: Path, folder: Path, whom: str, draw: random.Random, row: Row, environment: dict[str, str], indexing: str
+) -> None:
     """Play the run, kill one process, and count."""
     out = folder / "out.cxi"
     command = [
         sys.executable, "-m", "peakrt.cli", "live", run, "-g", run.with_suffix(".geom"), "-p", run.with_suffix(".cell"), "-o", out,
         "--rate", RATE, "--indexers", "2", "--json", folder / "out.json", "--log-level", "error",
+        *(["--monitor"] if whom == "monitor" else []), "--", f"--indexing={indexing}",
     ]  # fmt: skip
     process = subprocess.Popen(
         list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
@@ -155,6 +158,9 @@ def main() -> None:
     parser.add_argument("-n", type=int, default=20, help="times that each is killed [20]")
     parser.add_argument("--events", type=int, default=60)
     parser.add_argument("--only", nargs="+", choices=WHOM, default=list(WHOM))
+    parser.add_argument(
+        "--indexing", default="asdf", help="methods of indexamajig; none: it only copies the peaks [asdf]"
+    )
     parser.add_argument("--program", type=Path, help="folder of an indexamajig")
     parser.add_argument("--seed", type=int, default=1)
     parsed = parser.parse_args()
@@ -169,7 +175,7 @@ def main() -> None:
             row = Row(whom)
             for _ in range(parsed.n):
                 with tempfile.TemporaryDirectory() as folder:
-                    one_run(run, Path(folder), whom, draw, row, environment)
+                    one_run(run, Path(folder), whom, draw, row, environment, parsed.indexing)
             print(row, flush=True)
 
 
