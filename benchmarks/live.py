@@ -5,7 +5,7 @@
 Simulated frames (uint16) go once into an HDF5 file, a chunk each (bitshuffle-LZ4; with Zstandard for Jungfraujoch), and once through a sender of its own
 process over the loopback. Both ways end in the same CXI, hits with their images. "events/s" is wall time from the first
 event to the last, so sender and finder share the machine; "CPU ms" is what the finding process spends, which a loaded
-machine changes less. Latency is from the sender's send to the peaks, at half the rate that was reached.
+machine changes less. The rows "live" have the finder in a process of its own, as peakrt live has; its CPU time counts, too. Latency is from the sender's send to the peaks, at half the rate that was reached.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,9 @@ import zmq
 
 from peakrt import PeakFinder
 from peakrt.config import HitConfig, OutputConfig
+from peakrt.contracts import RunFinder
 from peakrt.cxi.writer import CxiWriter
+from peakrt.live.finder_process import FinderProcess
 from peakrt.pipeline import find_run
 from peakrt.sources import Source, open_source
 from peakrt.sources.streams import open_stream
@@ -91,17 +94,31 @@ def streamed(form: str, frames: np.ndarray, n: int, rate: float, detector: Detec
     return open_stream(f"{named}+tcp://127.0.0.1:{port.get(timeout=120)}", detector), process, sent
 
 
-def finding(source: Source, n: int) -> tuple[float, float, list[float]]:
-    """Events a second, CPU ms an event, and when the peaks of each were there."""
-    finder, done = PeakFinder(geometry=source.detector, engine="cpu"), []
-    with tempfile.TemporaryDirectory() as folder:
+def cpu_s(*others: int) -> float:
+    """CPU time of this process and of others."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    ticks = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13] for pid in others]
+    return used.ru_utime + used.ru_stime + sum(int(t) for pair in ticks for t in pair) / os.sysconf("SC_CLK_TCK")
+
+
+def finding(source: Source, n: int, *, in_process: bool = False) -> tuple[float, float, list[float]]:
+    """Events a second, CPU ms an event, and when the peaks of each were there; in_process : as peakrt live finds."""
+    local, done = PeakFinder(geometry=source.detector, engine="cpu"), []
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        finder: RunFinder = local
+        pids: tuple[int, ...] = ()
+        if in_process:
+            process = stack.enter_context(FinderProcess(local))
+            list(
+                process.outcomes([(np.zeros(source.detector.shape, np.uint16), None)])
+            )  # it is there before the run begins
+            finder, pids = process, (process.pid,)
         writer = CxiWriter(Path(folder) / "out.cxi", source.detector, hits=HitConfig(), output=OutputConfig())
-        before = resource.getrusage(resource.RUSAGE_SELF)
+        before = cpu_s(*pids)
         with writer:
             find_run(source, finder, writer, limit=n, on_event=lambda summary: done.append(time.monotonic()))
-        after = resource.getrusage(resource.RUSAGE_SELF)
-    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return (n - 1) / (done[-1] - done[0]), cpu_s / n * 1e3, done
+        used_s = cpu_s(*pids) - before
+    return (n - 1) / (done[-1] - done[0]), used_s / n * 1e3, done
 
 
 def as_file(path: Path, frames: np.ndarray, n: int, detector: Detector, codec: str) -> Source:
@@ -126,22 +143,23 @@ def rows(forms: list[str], name: str, n: int) -> Iterator[str]:
     detector, frames = simulated(name)
     load = os.getloadavg()[0]
     yield f"{' x '.join(map(str, frames.shape[1:]))} {frames.dtype}, {n} events, {platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {load:.0f}"
-    yield f"{'':<16}{'events/s':>10}{'file':>9}{'ratio':>9}{'CPU ms':>9}{'file':>9}{'ratio':>9}{'p50 ms':>9}{'p99 ms':>9}"
+    yield f"{'':<20}{'events/s':>10}{'file':>9}{'ratio':>9}{'CPU ms':>9}{'file':>9}{'ratio':>9}{'p50 ms':>9}{'p99 ms':>9}"
     for form in forms:
         codec = "zstd" if form == "jungfraujoch" else "lz4"
         with tempfile.TemporaryDirectory() as folder:  # beside the stream, for the load of a machine changes
             file_rate, file_cpu, _ = finding(as_file(Path(folder) / "in.h5", frames, n, detector, codec), n)
-        source, process, _ = streamed(form, frames, n, 0.0, detector)
-        rate, cpu, _ = finding(source, n)
-        process.join()
-        source, process, sent = streamed(form, frames, n, rate / 2, detector)
-        _, _, done = finding(source, n)
-        process.join()
-        low, high = np.percentile((np.array(done) - np.array(sent[:]))[n // 10 :] * 1e3, [50, 99])
-        yield (
-            f"{form:<16}{rate:10.1f}{file_rate:9.1f}{rate / file_rate:9.2f}{cpu:9.1f}{file_cpu:9.1f}{cpu / file_cpu:9.2f}"
-            f"{low:9.1f}{high:9.1f}"
-        )
+        for in_process in (False, True):
+            source, process, _ = streamed(form, frames, n, 0.0, detector)
+            rate, cpu, _ = finding(source, n, in_process=in_process)
+            process.join()
+            source, process, sent = streamed(form, frames, n, rate / 2, detector)
+            _, _, done = finding(source, n, in_process=in_process)
+            process.join()
+            low, high = np.percentile((np.array(done) - np.array(sent[:]))[n // 10 :] * 1e3, [50, 99])
+            yield (
+                f"{form + (', live' if in_process else ''):<20}{rate:10.1f}{file_rate:9.1f}{rate / file_rate:9.2f}{cpu:9.1f}{file_cpu:9.1f}{cpu / file_cpu:9.2f}"
+                f"{low:9.1f}{high:9.1f}"
+            )
 
 
 def main() -> None:
