@@ -90,8 +90,9 @@ class Browser:
             self.requests.append(told["request"]["url"])
 
     def open(self, url: str) -> None:
-        """Go to a page."""
+        """Go to a page and wait until it is there."""
         self.call("Page.navigate", url=url)
+        self.wait_for(f"location.href.startsWith({json.dumps(url)}) && document.readyState == 'complete'")
 
     def ask(self, expression: str) -> Any:
         """The value of a JavaScript expression."""

@@ -28,6 +28,14 @@ if os.environ.get("CI"):
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """The one place that skips what needs a program that is not here."""
+    for marker, program in (("crystfel", "indexamajig"), ("dials", "dials.index")):
+        if item.get_closest_marker(marker) and shutil.which(program) is None:
+            pytest.skip(f"{program} is not on PATH")
+
+
 SMALL_GEOM = """
 photon_energy = 9500 eV
 clen = 0.1 m

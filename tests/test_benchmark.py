@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -66,8 +65,6 @@ def geometry(tmp_path: Path) -> Path:
 
 @pytest.mark.crystfel
 def test_killed_and_gone_on_with_it_gives_the_same_tables(tmp_path: Path, geometry: Path) -> None:
-    if shutil.which("indexamajig") is None:
-        pytest.skip("indexamajig is not on PATH")
     said = benchmark("run", tmp_path / "undisturbed", geometry)
     assert "hours of one core are left" in said
     benchmark("report", tmp_path / "undisturbed", geometry, "-o", str(tmp_path / "one"))
@@ -205,8 +202,6 @@ def test_the_job_with_psana_finds_what_v3r3_finds(run_file: Path, small_detector
 
 @pytest.mark.crystfel
 def test_figures_of_merit_are_those_of_numpy(run: Run, tmp_path: Path) -> None:
-    if shutil.which("compare_hkl") is None:
-        pytest.skip("compare_hkl is not on PATH")
     write_cell(tmp_path / "crystal.cell", CELL, SPACE_GROUP)
     write_truth(run, tmp_path / "truth.hkl")
     lines = (tmp_path / "truth.hkl").read_text().splitlines()

@@ -428,8 +428,6 @@ def test_evaluate_needs_indexamajig(run_file: Path, tmp_path: Path) -> None:
 @pytest.mark.crystfel
 def test_crystfel_indexes_our_peaks(tmp_path: Path) -> None:
     """indexamajig's yield from our tables against its own peakfinder8: the same from ours, no less from the network."""
-    if shutil.which("indexamajig") is None:
-        pytest.skip("indexamajig is not on PATH")
     from peakrt_lab.evaluate import run_indexamajig
 
     detector = load_detector("rayonix_mx170")
