@@ -23,7 +23,8 @@ from peakrt.config import HitConfig, OutputConfig
 from peakrt.cxi.writer import CxiWriter
 from peakrt.event import Event
 from peakrt.finder import PeakFinder
-from peakrt.pipeline import Summary, find_run
+from peakrt.pipeline import find_run
+from peakrt.search import Summary
 from peakrt.serve.remote import RemoteFinder
 from peakrt_geometry.crystfel import parse_geom
 

@@ -15,8 +15,8 @@ import pytest
 from peakrt.cli import build_parser, main
 from peakrt.config import CandidateConfig, HitConfig, OutputConfig
 from peakrt.finders.registry import FINDERS
-from peakrt.pipeline import Summary
 from peakrt.progress import Progress
+from peakrt.search import Summary
 
 
 def help_of(capsys: pytest.CaptureFixture[str], *command: str) -> str:

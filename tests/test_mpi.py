@@ -23,7 +23,7 @@ from peakrt.event import Event
 from peakrt.finders.bad_pixels import COUNTED_PIXEL
 from peakrt.finders.learned import LearnedState
 from peakrt.mpi import RankResult, _Block, _place, in_job, rank_path, summarise
-from peakrt.pipeline import Summary
+from peakrt.search import Summary
 from peakrt.sources import open_source
 from peakrt_geometry import read_geom
 

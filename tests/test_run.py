@@ -523,7 +523,7 @@ class Onlooker:
         self.seen: list[tuple[str, int, bool]] = []
         self.refused: list[tuple[str, str]] = []
 
-    def event(self, event: Event, peaks: np.ndarray, is_hit: bool) -> None:
+    def event(self, event: Event | None, peaks: np.ndarray, is_hit: bool) -> None:
         self.seen.append((event.name, len(peaks), is_hit))
 
     def unusable(self, event: str, reason: str) -> None:

@@ -81,6 +81,9 @@ class Writer(Protocol):
     def append(self, event: Event, peaks: PeakArray, number: int, good: npt.NDArray[np.bool_]) -> bool:
         """Take an event, its peaks, its place in the input and the mask in force; returns whether it is a hit."""
 
+    def miss(self, number: int) -> None:
+        """Note an event that is no hit, and of which nothing is to be written: it counts as done."""
+
     def skip(self, number: int, event: str, reason: str) -> None:
         """Note an event that could not be used: it counts as done."""
 
@@ -103,8 +106,8 @@ class Writer(Protocol):
 class Watcher(Protocol):
     """Looks on at a run. Each call returns in microseconds and never raises; calls may come from any thread."""
 
-    def event(self, event: Event, peaks: PeakArray, is_hit: bool) -> None:
-        """Take an event and its peaks, of which it changes nothing."""
+    def event(self, event: Event | None, peaks: PeakArray, is_hit: bool) -> None:
+        """Take an event and its peaks, of which it changes nothing; None for a miss whose frame is not here."""
 
     def unusable(self, event: str, reason: str) -> None:
         """Take note of an event that could not be used."""

@@ -17,7 +17,8 @@ from .cxi.master import write_master
 from .cxi.outputs import OutputLock
 from .event import Event
 from .finder import PeakFinder
-from .pipeline import Summary, find_run
+from .pipeline import find_run
+from .search import Summary
 from .sources import Source
 
 #: Set by the launchers of Open MPI, MPICH and Slurm for the processes of a job.

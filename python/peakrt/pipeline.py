@@ -1,61 +1,28 @@
-"""Source to finder to writer, with reading running ahead and writing behind."""
+"""A run: what a search finds goes to the writer, which works behind in a thread of its own."""
 
 from __future__ import annotations
 
 import queue
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sized
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
-from .contracts import RunFinder, Stream, Watcher, Writer
+from .contracts import RunFinder, Watcher, Writer
 from .event import Event
-from .finder import Item
 from .finders.learned import LearnedState
 from .masks import Good
 from .peaks import PeakArray
-from .sources import PAUSE_S, Source, read_ahead
+from .search import Clock, Found, Search, SearchHere, Summary, Unusable
+from .sources import Source
 
 #: So many unusable events in a row are no accident of single events: the source, the geometry or the mask is wrong, or
 #: the file system has gone. The run stops there, and those events are not counted as done.
 MOST_UNUSABLE_IN_A_ROW = 10
-
-
-@dataclass(frozen=True)
-class Unusable:
-    """An event that could not be read, or that the finder refused. number : in the whole input."""
-
-    number: int
-    event: str
-    error: OSError | ValueError
-
-
-@dataclass
-class Summary:
-    """What a run did. Times are seconds of the main thread: waiting for the reader, finding, waiting for the writer.
-
-    unusable : events that were skipped; first_unusable : the first of them and why, in one line
-    """
-
-    events: int = 0
-    hits: int = 0
-    peaks: int = 0
-    seconds: float = 0.0
-    waiting_s: float = 0.0
-    finding_s: float = 0.0
-    writing_s: float = 0.0
-    unusable: int = 0
-    first_unusable: str = ""
-
-    @property
-    def rate(self) -> float:
-        """Events a second."""
-        return self.events / self.seconds if self.seconds else 0.0
 
 
 class _WriteBehind:
@@ -115,11 +82,26 @@ def find_run(
     Events that cannot be used are left out and recorded, or end the run, as the writer's output config says.
     What was found before an error is written. Raises OSError or ValueError, naming the event.
     """
-    return _Run(source, finder, writer, threads, limit, first, on_event, watcher, on_hit).go()
+    skip = writer.output.on_bad_event == "skip"
+    search = SearchHere(source, finder, threads=threads, limit=limit, first=first, skip=skip)
+    return write_search(search, writer, first=first, on_event=on_event, watcher=watcher, on_hit=on_hit)
+
+
+def write_search(
+    search: Search,
+    writer: Writer,
+    *,
+    first: int = 0,
+    on_event: Callable[[Summary], None] | None = None,
+    watcher: Watcher | None = None,
+    on_hit: Callable[[Event, PeakArray, Good], None] | None = None,
+) -> Summary:
+    """Write what a search finds; arguments and errors as those of find_run."""
+    return _Run(search, writer, first, on_event, watcher, on_hit).go()
 
 
 class _Run:
-    """One pass over a source. The run is cut into stretches of flush_s seconds.
+    """Writes what a search finds. The run is cut into stretches of flush_s seconds.
 
     At the end of a stretch no event is under way, so what the finder has learned belongs to exactly the events that are
     written, and both are flushed together: a run that is resumed goes on from there as if it had not been stopped.
@@ -127,96 +109,53 @@ class _Run:
 
     def __init__(
         self,
-        source: Source,
-        finder: RunFinder,
+        search: Search,
         writer: Writer,
-        threads: int,
-        limit: int | None,
         first: int,
         on_event: Callable[[Summary], None] | None,
         watcher: Watcher | None,
         on_hit: Callable[[Event, PeakArray, Good], None] | None,
     ) -> None:
-        self._source, self._finder, self._writer = source, finder, writer
-        self._threads, self._limit, self._on_event = threads, limit, on_event
-        self._watcher, self._on_hit = watcher, on_hit
+        self._search, self._writer, self._start = search, writer, max(first, writer.events_done)
+        self._on_event, self._watcher, self._on_hit = on_event, watcher, on_hit
         self._skip = writer.output.on_bad_event == "skip"
-        self._start, self._first = max(first, writer.events_done), first
         self._summary = Summary(hits=writer.n_hits)
-        self._pending: deque[tuple[int, Event | Unusable]] = deque()  # given to the finder, or unusable between those
         self._unusable: list[Unusable] = []  # since the last event that could be used
         self._stop: BaseException | None = None  # what ends the run once the events under way are done
-        self._mark = time.perf_counter()
+        self._clock = Clock()
 
     def go(self) -> Summary:
         """Run to the end."""
         summary, began = self._summary, time.perf_counter()
-        if self._writer.learned is not None:
-            self._finder.restore(self._writer.learned)
-        events = self._numbered_events()
-        depth = 2 + self._threads
-        self._reader = read_ahead(events, depth=depth, pause_s=PAUSE_S) if self._source.read_ahead else events
-        # Whatever happens, the reader's thread ends before this returns: HDF5 does not outlive its threads well.
-        with closing(self._reader), _WriteBehind() as sink:
+        self._search.begin(self._start, self._writer.learned)
+        # Whatever happens, the search ends before this returns.
+        with closing(self._search), _WriteBehind() as sink:
             while self._stretch(sink):
                 pass
             self._settle_unusable(sink, at_end=True)
-            sink.do(partial(self._writer.flush, self._finder.learned_state()))
-        self._lap()
+            sink.do(partial(self._writer.flush, self._search.learned_state()))
         summary.seconds = time.perf_counter() - began
         return summary
-
-    def _events(self, start: int) -> Iterator[Event | None]:
-        """Events of the source from a number on, with None wherever a stream pauses."""
-        source = self._source
-        return source.events_and_pauses(start) if isinstance(source, Stream) else source.events(start)
-
-    def _numbered_events(self) -> Generator[tuple[int, Event | Unusable] | None, None, None]:
-        """Events of the source with their numbers; one that cannot be read is passed over, where the source allows it."""
-        number = self._start
-        events = self._events(number - self._first)
-        while True:
-            try:
-                event: Event | Unusable | None = next(events)
-            except StopIteration:
-                return
-            except (OSError, ValueError) as error:
-                if not isinstance(self._source, Sized) or not self._skip:
-                    raise
-                event = Unusable(number, f"event {number}", error)
-                if number + 1 - self._first < len(self._source):
-                    events = self._events(number + 1 - self._first)
-                else:
-                    events = iter(())
-            if event is None:
-                yield None
-                continue
-            yield number, event
-            number += 1
 
     def _stretch(self, sink: _WriteBehind) -> bool:
         """Work for flush_s seconds, then flush; returns whether there may be more.
 
-        A reader that fails or a user who stops the run ends the stretch early: what is under way is finished first.
+        A search that fails or a user who stops the run ends the stretch early: what is under way is finished first.
         """
-        self._until, self._began_with = time.perf_counter() + self._writer.output.flush_s, self._given()
-        self._more = False
-        with closing(self._finder.outcomes(self._frames(), threads=self._threads)) as found:
-            while True:
-                try:
-                    outcome = next(found)
-                except StopIteration:
-                    break
-                self._summary.finding_s += self._lap()
-                self._take(outcome, sink)
-                self._summary.writing_s += self._lap()
-        self._take_unusable()
-        learned = self._finder.learned_state()
+        until = time.perf_counter() + self._writer.output.flush_s
+        found = self._search.stretch(until, self._summary, self._clock, lambda: self._stop is None)
+        with closing(found):
+            for item in found:
+                self._summary.finding_s += self._clock.lap()
+                self._take(item, sink)
+                self._summary.writing_s += self._clock.lap()
+        learned = self._search.learned_state()
         sink.do(partial(self._writer.flush, learned))
         self._tell_state(learned)
-        if self._stop is not None:
-            raise self._stop
-        return self._more
+        error = self._stop or self._search.error
+        if error is not None:
+            raise error
+        return self._search.more
 
     def _tell_state(self, learned: LearnedState) -> None:
         """Tell the watcher what was learned of the detector, and what the run waited for most."""
@@ -232,65 +171,33 @@ class _Run:
             numbers["gain"] = learned.gain
         self._watcher.state(numbers)
 
-    def _frames(self) -> Iterator[Item | None]:
-        """Frames for the finder, until the stretch or the run is over; None while none is at hand.
-
-        A stretch ends in time also while no event comes, unless it has none yet.
-        """
-        while self._stop is None and (self._limit is None or self._given() < self._limit):
-            if time.perf_counter() > self._until and self._given() > self._began_with:
-                self._more = True
-                return
-            try:
-                item = next(self._reader)
-            except StopIteration:
-                return
-            except Exception as error:  # raised again at the end of the stretch
-                self._stop = error
-                return
-            self._summary.waiting_s += self._lap()
-            if item is None:
-                yield None
-                continue
-            self._pending.append(item)
-            if isinstance(item[1], Event):
-                yield item[1].frame, item[1].mask
-
-    def _given(self) -> int:
-        """Events of this run that were read so far."""
-        return self._summary.events + self._summary.unusable + len(self._unusable) + len(self._pending)
-
-    def _take(self, outcome: PeakArray | ValueError, sink: _WriteBehind) -> None:
+    def _take(self, found: Found | Unusable, sink: _WriteBehind) -> None:
         """Hand one event on to the writer."""
-        self._take_unusable()
-        number, event = self._pending.popleft()
-        assert isinstance(event, Event)
-        if isinstance(outcome, ValueError):
-            self._add_unusable(Unusable(number, str(event) or f"event {number}", outcome))
+        if isinstance(found, Unusable):
+            self._add_unusable(found)
             return
         self._settle_unusable(sink)
-        if self._writer.output.mask_out == "artifacts":
-            event = replace(event, artifacts=self._finder.artifacts(event.frame, event.mask))
-        good = self._finder.mask_for(event.mask, event.frame.shape)
-        sink.do(partial(self._writer.append, event, outcome, number, good))
-        is_hit = len(outcome) >= self._writer.hits.min_peaks
-        if is_hit and self._on_hit is not None:
-            sink.do(partial(self._on_hit, event, outcome, good))
+        event, peaks = found.event, found.peaks
+        is_hit = len(peaks) >= self._writer.hits.min_peaks
+        if event is None:
+            sink.do(partial(self._writer.miss, found.number))
+        else:
+            if self._writer.output.mask_out == "artifacts":
+                event = replace(event, artifacts=self._search.artifacts(event))
+            good = self._search.good(event)
+            sink.do(partial(self._writer.append, event, peaks, found.number, good))
+            if is_hit and self._on_hit is not None:
+                sink.do(partial(self._on_hit, event, peaks, good))
         if self._watcher is not None:
-            self._watcher.event(event, outcome, is_hit)
+            self._watcher.event(event, peaks, is_hit)
         self._summary.events += 1
         self._summary.hits += is_hit
-        self._summary.peaks += len(outcome)
+        self._summary.peaks += len(peaks)
         if self._on_event is not None and self._stop is None:
             try:
                 self._on_event(self._summary)
             except Exception as error:  # raised again at the end of the stretch
                 self._stop = error
-
-    def _take_unusable(self) -> None:
-        """Take what could not be read from the head of the line."""
-        while self._pending and isinstance(self._pending[0][1], Unusable):
-            self._add_unusable(self._pending.popleft()[1])  # type: ignore[arg-type]
 
     def _add_unusable(self, unusable: Unusable) -> None:
         self._unusable.append(unusable)
@@ -317,9 +224,3 @@ class _Run:
                 self._summary.first_unusable = reason if unusable.event in reason else f"{unusable.event}: {reason}"
             self._summary.unusable += 1
         self._unusable.clear()
-
-    def _lap(self) -> float:
-        """Seconds since the last call."""
-        now = time.perf_counter()
-        spent, self._mark = now - self._mark, now
-        return spent

@@ -10,7 +10,7 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-from .pipeline import Summary
+from .search import Summary
 
 log = logging.getLogger("peakrt")
 

@@ -24,8 +24,9 @@ from ..cxi.outputs import check_outputs, fingerprints
 from ..finders.registry import FINDERS
 from ..models.model_file import load_model
 from ..mpi import Job, find_in_job, in_job, rank_of_job, summarise
-from ..pipeline import Summary, find_run
+from ..pipeline import find_run
 from ..progress import Progress
+from ..search import Summary
 from ..sources import Source, Stream, is_stream
 from ..writers import open_writer
 from .find_report import as_record, check_json, report_lines, write_json

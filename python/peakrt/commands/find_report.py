@@ -9,7 +9,7 @@ from typing import Any
 
 from ..contracts import RunFinder, Writer
 from ..cxi.columns import UNUSABLE
-from ..pipeline import Summary
+from ..search import Summary
 
 
 def report_lines(summary: Summary, writer: Writer, peaks_per_hit: float) -> list[str]:

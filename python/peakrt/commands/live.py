@@ -22,8 +22,9 @@ from ..cxi.indexing import index_command
 from ..cxi.outputs import companion_paths
 from ..extras import need
 from ..mpi import in_job
-from ..pipeline import Summary, find_run
+from ..pipeline import find_run
 from ..progress import Progress
+from ..search import Summary
 from ..sources import is_stream
 from .broker import add_indexing, check_indexing
 from .find import add_inputs, make_writer, refuse_outputs

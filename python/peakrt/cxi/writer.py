@@ -316,6 +316,10 @@ class CxiWriter:
     def _powder_dtype(self) -> np.dtype[Any] | None:
         return next((powder.dtype for powder in self._powder.values()), None)
 
+    def miss(self, number: int) -> None:
+        """Note an event that is no hit: it counts as done."""
+        self.events_done = number + 1
+
     def skip(self, number: int, event: str, reason: str) -> None:
         """Note an event that could not be used: it counts as done, and the file says why it has no row."""
         self._unusable.append((number, reason if event in reason else f"{event}: {reason}"))

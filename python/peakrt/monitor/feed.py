@@ -113,8 +113,8 @@ class Feed:
 
     # What the run calls
 
-    def event(self, event: Event, peaks: PeakArray, is_hit: bool) -> None:
-        """Take an event and its peaks."""
+    def event(self, event: Event | None, peaks: PeakArray, is_hit: bool) -> None:
+        """Take an event and its peaks; None for a miss whose frame is not here."""
         if len(self._noted) >= MOST_EVENTS or self._given_up:
             self.unseen += 1
             return
@@ -122,6 +122,8 @@ class Feed:
         fits = self._peaks_noted - self._peaks_told + len(peaks) <= MOST_PEAKS
         self._peaks_noted += len(peaks) if fits else 0
         self._noted.append((at, len(peaks), is_hit, peaks if fits else None))
+        if event is None:
+            return
         self._newest[is_hit] = at, event, peaks
         self._beam = event.camera_length_m, event.photon_energy_eV
 
