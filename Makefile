@@ -66,7 +66,7 @@ lint: $(VENV)/test
 test: lint
 	$(BIN)/python -m pytest
 
-# Damaged files and messages; make fuzz INPUTS=100000 TARGETS="hdf5 wire" for the long run
+# Damaged files and messages, senseless frames and options; make fuzz INPUTS=100000 TARGETS="hdf5 wire" for the long run
 INPUTS ?= 10000
 fuzz: $(VENV)/test
 	$(BIN)/python -m tests.fuzz --inputs $(INPUTS) $(TARGETS)

@@ -10,6 +10,7 @@ import random
 import re
 import signal
 import threading
+import tracemalloc
 from pathlib import Path
 
 import fabio
@@ -413,6 +414,16 @@ def test_claims_are_checked_before_memory_is_taken(tmp_path: Path) -> None:
 def flat(n_ss: int, n_fs: int) -> Detector:
     text = f"res = 5000\np/max_fs = {n_fs - 1}\np/max_ss = {n_ss - 1}\n"
     return parse_geom(text + "p/min_fs = 0\np/min_ss = 0\np/corner_x = 0\np/corner_y = 0\n")
+
+
+def test_a_small_image_takes_little_memory(tmp_path: Path) -> None:
+    path = tmp_path / "a.cbf"
+    fabio.cbfimage.CbfImage(data=np.zeros((8, 8), np.int32)).write(str(path))
+    tracemalloc.start()
+    read_image(path, parse_geom(SMALL_GEOM.replace("255", "7").replace("127", "3").replace("128", "4")))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100e6
 
 
 def test_a_hang_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -223,12 +224,26 @@ def test_nothing_to_find() -> None:
         assert len(Peakfinder8(mask, radius, **OPTIONS)(frame)) == 0
 
 
+def test_no_limit_on_pixels_takes_no_memory() -> None:
+    limit = resource.getrlimit(resource.RLIMIT_AS)
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (taken + 2**30, limit[1]))
+    try:
+        finder = Peakfinder8(None, np.zeros((32, 32)), **{**OPTIONS, "max_pixels": 2**31 - 1})  # type: ignore[arg-type]
+        assert len(finder(np.zeros((32, 32)))) == 0
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limit)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"min_pixels": 0}, "min_pixels"),
         ({"max_pixels": 1}, "max_pixels"),
         ({"background_radius": 0}, "background_radius"),
+        ({"background_radius": 2**30}, "background_radius 1 to 100"),
+        ({"max_pixels": 2**31}, "none above"),
+        ({"samples_per_bin": 2**40}, "none above"),
         ({"asics": [[0, 0, 99, 0, 4]]}, "not inside"),
         ({"asics": [[0, 0, 4]]}, "should be"),
     ],

@@ -4,88 +4,20 @@ from __future__ import annotations
 
 import pickle
 import tracemalloc
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("zmq", reason="needs the extra [live]")
 pytest.importorskip("msgpack_numpy", reason="needs msgpack-numpy, which karabo-bridge brings")
-serialize = pytest.importorskip("karabo_bridge.serializer", reason="needs karabo-bridge").serialize
+pytest.importorskip("karabo_bridge.serializer", reason="needs karabo-bridge")
 
-from peakrt.sources.streams import dectris, karabo, lclstreamer, om  # noqa: E402
-from peakrt.sources.streams.arrangement import arrange, arrangement  # noqa: E402
-from peakrt.sources.streams.compression import unpack  # noqa: E402
-from peakrt.sources.streams.records import Images, Wanted  # noqa: E402
-from peakrt_geometry.crystfel import parse_geom  # noqa: E402
+from peakrt.sources.streams import om
 
-from .conftest import SMALL_GEOM  # noqa: E402
-from .stream_senders import (  # noqa: E402
-    dectris_end,
-    dectris_image,
-    dectris_start,
-    lcls_hdf5,
-    om_frame,
-    simplon_image,
-    simplon_start,
-    simplon_stop,
-)
-
-SHAPE = (1, 40, 48)
-FRAME = np.random.default_rng(3).poisson(5, SHAPE[1:]).astype(np.uint16)
-WANTED = Wanted(None, parse_geom(SMALL_GEOM, name="small.geom"))
-Decoder = Callable[[Sequence[bytes], Wanted], list[object]]
-
-GEOMETRY = "IP 0 JFROOT 0 0 0 100000 0 0 0 0 0 0\nJFROOT 0 EPIX10KA:V1 0 0 0 0 0 0 0 0 0 0\n"
-TRAIN = {"DET": {"image.data": FRAME[None, None], "image.pulseId": np.arange(1), "gain": 3.5}}
-VALID: list[tuple[str, Decoder, list[list[bytes]]]] = [
-    (
-        "dectris",
-        dectris.decode,
-        [
-            [dectris_start(SHAPE[1:], mask=FRAME > 2)],
-            *([dectris_image(FRAME, 3, algorithm)] for algorithm in ("", "bslz4", "bszstd")),
-            [dectris_end()],
-        ],
-    ),
-    (
-        "lclstreamer",
-        lclstreamer.decode,
-        [
-            [simplon_start(FRAME, GEOMETRY)],
-            [simplon_image(FRAME, "12")],
-            [simplon_stop()],
-            *(
-                [lcls_hdf5(FRAME[None], how, timestamp=np.array([b"17"]))]
-                for how in ("none", "gzip_with_shuffle", "bitshuffle_with_lz4")
-            ),
-        ],
-    ),
-    ("karabo", karabo.decode, [[bytes(part) for part in serialize(TRAIN, {"DET": {"timestamp.tid": 9}})]]),
-    ("om", om.decode, [[om_frame(FRAME)]]),
-]
-MESSAGES = [(name, decode, message) for name, decode, messages in VALID for message in messages]
-
-
-def read(decode: Decoder, message: list[bytes]) -> None:
-    """Decode and unpack as the source does; everything but a ValueError is a defect."""
-    try:
-        records = decode(message, WANTED)
-    except ValueError:
-        return
-    for record in records:
-        if isinstance(record, Images):
-            for packed in record.frames:
-                try:
-                    shape = packed.shape or SHAPE
-                    how = arrangement(shape, SHAPE)
-                    frames = arrange(unpack(packed, shape), SHAPE, how)
-                except ValueError:
-                    continue
-                assert all(frame.shape == SHAPE for frame in frames)
+from .stream_messages import FRAME, MESSAGES, VALID, WANTED, Decoder, read
+from .stream_senders import om_frame
 
 
 @pytest.mark.parametrize(("name", "decode", "message"), MESSAGES, ids=[f"{m[0]}{k}" for k, m in enumerate(MESSAGES)])

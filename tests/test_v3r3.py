@@ -146,6 +146,8 @@ def test_pyalgos_takes_what_jobs_pass() -> None:
 def test_bad_options() -> None:
     with pytest.raises(ValueError, match="rank"):
         v3r3(np.zeros((9, 9)), None, rank=0)
+    with pytest.raises(ValueError, match="rank"):
+        v3r3(np.zeros((9, 9)), None, rank=2**40)
     with pytest.raises(ValueError, match="ring"):
         v3r3(np.zeros((9, 9)), None, r0=-1)
 

@@ -125,7 +125,7 @@ Peakfinder8Workspace::Peakfinder8Workspace(const Peakfinder8Plan& plan, const Pe
   visited.resize(n / 64 + 1);
   queue_ss.resize(n + 1);
   queue_fs.resize(n + 1);
-  pixels.resize(std::max(1, options.max_pixels));
+  pixels.resize(std::min(std::size_t(options.max_pixels), n));
 }
 
 void peakfinder8(const Peakfinder8Plan& plan, const Peakfinder8Options& options, Dtype dtype, const void* frame,

@@ -9,6 +9,8 @@ import numpy.typing as npt
 
 #: Types of pixels that the native code reads as they are; others are converted.
 NATIVE_TYPES = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8")
+#: The native code counts in C ints.
+MAX_INT = 2**31 - 1
 
 
 def as_frame(frame: npt.ArrayLike) -> npt.NDArray[Any]:

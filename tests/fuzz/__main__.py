@@ -25,7 +25,7 @@ def main() -> int:
         failed |= bool(report.failures)
         print(
             f"{name}: {report.tried} inputs in {report.seconds:.0f} s, {report.refused} refused, {report.taken} taken, "
-            f"{len(report.failures)} failures",
+            f"{report.failed} failed",
             flush=True,
         )
         for failure in report.failures:

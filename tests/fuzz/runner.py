@@ -31,15 +31,17 @@ class Failure:
 
 @dataclass
 class Report:
-    """What came of a target's inputs. Of failures at one place in the code only the first is kept."""
+    """What came of a target's inputs. failures : of those at one place in the code only the first."""
 
     tried: int = 0
     refused: int = 0
     taken: int = 0
+    failed: int = 0
     seconds: float = 0.0
     failures: list[Failure] = field(default_factory=list)
 
     def add(self, failure: Failure) -> None:
+        self.failed += 1
         if failure.what not in {known.what for known in self.failures}:
             self.failures.append(failure)
 
@@ -67,7 +69,7 @@ def run(
             at.value += 1
             deaths += 1
     report.tried, report.refused = at.value - first, refused.value
-    report.taken = report.tried - report.refused - len(report.failures)
+    report.taken = report.tried - report.refused - report.failed
     report.seconds = time.monotonic() - began
     return report
 
@@ -106,15 +108,19 @@ def _child(
         ready.value = 1
         for number in range(first, end):
             at.value = number
-            began = time.process_time()
+            began, refusal, failure = time.process_time(), False, ""
             try:
                 target(random.Random(f"{seed} {name} {number}"))
             except (OSError, ValueError):
-                refused.value += 1
+                refusal = True
             except BaseException as error:
-                pipe.send((number, _describe(error)))
-            if time.process_time() - began > slow_s:
-                pipe.send((number, f"took more than {slow_s} s of CPU"))
+                failure = _describe(error)
+            if not failure and time.process_time() - began > slow_s:
+                failure = f"took more than {slow_s} s of CPU"
+            if failure:
+                pipe.send((number, failure))
+            elif refusal:
+                refused.value += 1
         at.value = end
 
 

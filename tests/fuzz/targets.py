@@ -25,6 +25,7 @@ from peakrt_geometry.crystfel import format_geom, parse_geom
 
 from ..conftest import SMALL_GEOM
 from ..test_damaged_hdf5 import KINDS, put
+from . import native
 
 Target = Callable[..., None]
 _NUMBERS = ["0", "-1", "1e400", "nan", "inf", "1e-300", "9999999999999999999", "2147483648", "0.5", "-0", "..", "1,5"]
@@ -353,9 +354,36 @@ def cache(folder: Path) -> Target:
     return job
 
 
+def frames(folder: Path) -> Target:
+    """Messages of the streams that frames come by."""
+    from ..stream_messages import MESSAGES, read
+
+    def job(draw: random.Random, *, harmless: bool = False) -> None:
+        _, decode, message = draw.choice(MESSAGES)
+        if not harmless:
+            message = list(message)
+            at = draw.randrange(len(message))
+            tokens = (
+                b"\xff" * 9,
+                b"\x9b\0\0\0\1\0\0\0\0",
+                b"\xdd\xff\xff\xff\xff",
+                b"\xa1\x64type",
+                b"\x80" * 3000,
+                b"\xf9\x7e\0",
+            )
+            head = draw.choice((len(message[at]), 200, 1500))  # mostly where the fields are
+            message[at] = mutate(draw, message[at][:head], tokens) + message[at][head:]
+            if draw.random() < 0.05:
+                message = draw.choice((message * 2, message[::-1], [b"", *message]))
+        if not read(decode, message):
+            raise ValueError("refused")
+
+    return job
+
+
 TARGETS: dict[str, Callable[[Path], Target]] = {
     "geometry": geometry, "hdf5": hdf5, "list": listing, "image": image, "stream": stream, "model": model, "wire": wire,
-    "cache": cache,
+    "cache": cache, "frames": frames, **native.TARGETS,
 }  # fmt: skip
 
 

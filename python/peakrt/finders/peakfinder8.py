@@ -9,18 +9,22 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _native
-from ..arrays import as_frame, as_mask, as_radius, check_asics, whole_panels
+from ..arrays import MAX_INT, as_frame, as_mask, as_radius, check_asics, whole_panels
 from ..contracts import BatchFinder, FrameFinder, Setup, Stateless
 from ..peaks import PEAK, PeakArray
+
+#: A background disc of this radius is far beyond any peak's surroundings, and its time grows with the square.
+MAX_BACKGROUND_RADIUS = 100
 
 
 def check_options(min_pixels: int, max_pixels: int, background_radius: int, samples_per_bin: int) -> None:
     """Raise ValueError for options of peakfinder8 that make no sense."""
-    if min_pixels < 1 or max_pixels < min_pixels or background_radius < 1 or samples_per_bin < 0:
+    pixels_fit = 1 <= min_pixels <= max_pixels <= MAX_INT
+    if not pixels_fit or not 1 <= background_radius <= MAX_BACKGROUND_RADIUS or not 0 <= samples_per_bin <= MAX_INT:
         raise ValueError(
             f"min_pixels {min_pixels}, max_pixels {max_pixels}, background_radius {background_radius}, "
-            f"samples_per_bin {samples_per_bin}: need 1 <= min_pixels <= max_pixels, background_radius >= 1, "
-            "samples_per_bin >= 0"
+            f"samples_per_bin {samples_per_bin}: need 1 <= min_pixels <= max_pixels, background_radius 1 to "
+            f"{MAX_BACKGROUND_RADIUS}, samples_per_bin >= 0, none above {MAX_INT}"
         )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _native
-from ..arrays import as_frame, as_mask
+from ..arrays import MAX_INT, as_frame, as_mask
 from ..contracts import FrameFinder, Setup, Stateless
 from ..peaks import PEAK, PeakArray
 
@@ -21,6 +21,11 @@ def _frame_and_mask(frame: npt.ArrayLike, mask: npt.ArrayLike | None) -> tuple[n
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         good = good & np.isfinite(array).view(np.uint8)
     return array, good
+
+
+def _as_int(rank: int) -> int:
+    """A rank that fits a C int; whether it makes sense the native code says."""
+    return max(0, min(rank, MAX_INT))
 
 
 def v3r3(
@@ -47,7 +52,9 @@ def v3r3(
     Raises ValueError for a bad shape, dtype or option.
     """
     array, good = _frame_and_mask(frame, mask)
-    return _native.v3r3(array, good, PEAK, rank, r0, dr, nsigm, npix_min, npix_max, amax_thr, atot_thr, son_min)
+    return _native.v3r3(
+        array, good, PEAK, _as_int(rank), r0, dr, nsigm, npix_min, npix_max, amax_thr, atot_thr, son_min
+    )
 
 
 def v4r3(
@@ -73,7 +80,7 @@ def v4r3(
     """
     array, good = _frame_and_mask(frame, mask)
     selection = (npix_min, npix_max, amax_thr, atot_thr, son_min)
-    return _native.v4r3(array, good, PEAK, thr_low, thr_high, rank, r0, dr, *selection)
+    return _native.v4r3(array, good, PEAK, thr_low, thr_high, _as_int(rank), r0, dr, *selection)
 
 
 def on_cpu(setup: Setup) -> FrameFinder:

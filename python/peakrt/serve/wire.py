@@ -19,8 +19,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ..arrays import NATIVE_TYPES
+from ..arrays import MAX_INT, NATIVE_TYPES
 from ..config import Config
+from ..finders.peakfinder8 import MAX_BACKGROUND_RADIUS
 from ..finders.registry import FINDERS
 from ..peaks import PEAK
 
@@ -36,9 +37,6 @@ MAX_HEADER, MAX_ERROR = 1 << 14, 2000
 MAX_PEAKS = 64 << 20
 #: Requests of a client that may be on their way at a time.
 MAX_SLOTS = 64
-#: A background disc of this radius is far beyond any peak's surroundings, and its time grows with the square.
-_MAX_BACKGROUND_RADIUS = 100
-_MAX_INT = 2**31 - 1  # options are C ints
 _LENGTHS = struct.Struct("!II")
 
 
@@ -94,7 +92,7 @@ def read_hello(header: dict[str, Any], payload: bytes) -> Hello | None:
         raise ValueError(f"frames of shape {shape} in {slots} slots of {slot_bytes} bytes cannot be served")
     if payload and len(payload) != -(-pixels // 8):
         raise ValueError(f"a mask of {len(payload)} bytes does not fit frames of shape {shape}")
-    if not 0 <= header["resent"] <= slots or not 0 <= header["deaths"] <= _MAX_INT or len(header["place"]) > 200:
+    if not 0 <= header["resent"] <= slots or not 0 <= header["deaths"] <= MAX_INT or len(header["place"]) > 200:
         raise ValueError("a greeting with impossible counts or too long a place")
     config = _config(header["finder"], header["options"])
     rest = {name: header[name] for name in ("geometry", "place", "slots", "slot_bytes", "deaths", "resent")}
@@ -158,7 +156,7 @@ def _config(name: str, options: dict[str, Any]) -> Config:
     }
     _check(options, kinds)
     for option, value in options.items():
-        most = _MAX_BACKGROUND_RADIUS if option == "background_radius" else _MAX_INT
+        most = MAX_BACKGROUND_RADIUS if option == "background_radius" else MAX_INT
         if (type(value) is int and not -most <= value <= most) or value != value:
             raise ValueError(f"{option} is {str(value)[:20]}: a number of at most {most} is wanted")
     return FINDERS[name].config(**options)

@@ -42,7 +42,7 @@ SUFFIXES = (
     ".gfrm",
 )
 #: Bytes of one image file, unpacked: the largest frame twice over.
-_MOST_BYTES = 2**30
+_MOST_BYTES, _PIECE_BYTES = 2**30, 2**24
 
 
 def is_image(path: Path) -> bool:
@@ -138,12 +138,21 @@ def _bytes(path: Path) -> bytes:
     openers: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open}
     try:
         with openers.get(path.suffix, open)(path, "rb") as file:
-            raw = bytes(file.read(_MOST_BYTES + 1))
+            raw = _read(file, _MOST_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise OSError(f"{path} cannot be read: {error}") from error
     if len(raw) > _MOST_BYTES:
         raise OSError(f"{path} cannot be read: it has more than {_MOST_BYTES >> 20} MB, more than any image")
     return raw
+
+
+def _read(file: Any, most: int) -> bytes:
+    """Read up to so many bytes, in pieces: Python takes memory for all that one call asks for."""
+    pieces: list[bytes] = []
+    while most > 0 and (piece := file.read(min(most, _PIECE_BYTES))):
+        pieces.append(piece)
+        most -= len(piece)
+    return b"".join(pieces)
 
 
 def _pixels(image: _Image) -> npt.NDArray[Any]:
