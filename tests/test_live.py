@@ -345,7 +345,7 @@ def test_a_hit_goes_to_another_worker_when_its_worker_vanishes(running: Running)
     assert running.result["repeated"] == 0
 
 
-def test_workers_that_vanish_while_they_wait_get_nothing(running: Running) -> None:
+def test_workers_that_vanish_while_they_wait_lose_nothing(running: Running) -> None:
     for _ in range(5):
         with running.worker() as socket:
             socket.send(b"next")
@@ -353,7 +353,7 @@ def test_workers_that_vanish_while_they_wait_get_nothing(running: Running) -> No
     for number in range(1, 5):
         running.sender.send(a_hit(number))
     running.start_worker()
-    assert running.end() == [1, 2, 3, 4]
+    assert sorted(running.end()) == [1, 2, 3, 4]  # one that was sent to the last before it was seen to go comes later
 
 
 def test_a_chunk_later_than_the_grace_is_left_out_when_the_stream_is_joined(running: Running) -> None:

@@ -199,8 +199,9 @@ class Server:
 
     def stop(self) -> None:
         """End serving: from any thread or a signal's handler. Ranks that still want something start another server."""
-        self._stopping = True
-        os.eventfd_write(self._wake, 1)
+        with suppress(OSError):  # it has ended by itself, and its descriptor is closed
+            os.eventfd_write(self._wake, 1)
+        self._stopping = True  # only now: the thread that sees it closes the descriptor
 
     def _end(self, threads: list[threading.Thread]) -> None:
         self._path.unlink(missing_ok=True)
