@@ -5,7 +5,7 @@
 It prints the table of docs/reliability.md: what was tried, how often, at which moments, and what was wrong afterwards.
 After each fault every file is opened by all HDF5s that are here (this one's, /usr/bin/python3's and those of
 ``make .venv-readers/h5py-3.8.0``), the rows that were flushed are compared with those of an undisturbed run, and so is,
-byte for byte, the table of the run that --resume ends. Some faults need root (a full file system, quota).
+byte for byte, the table of the run that --resume ends. Some faults need root (a full file system, and a quota, which needs btrfs-progs as well).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections import Counter
@@ -35,9 +36,11 @@ import numpy as np
 
 import peakrt.models.engine_onnx  # noqa: F401  imported once, before processes are forked
 from peakrt.cli import main as peakrt_main
+from peakrt.config import CandidateConfig
 from peakrt.cxi.columns import BAD_PIXELS, GAIN, LEARNED, PROGRESS, UNUSABLE, UNUSABLE_REASON
 from peakrt.cxi.writer import growing
-from peakrt.finder import PeakFinder  # noqa: F401
+from peakrt.finder import PeakFinder
+from peakrt.serve.remote import RemoteFinder, server_status
 
 ROOT = Path(__file__).resolve().parents[1]
 N_EVENTS, SIDE = 48, 384  # pixels enough for the gain to be estimated: what is learned has to survive as well
@@ -147,9 +150,8 @@ class Ended:
     @property
     def error(self) -> str:
         """Its error lines: those that are not the log's."""
-        return "\n".join(
-            line for line in self.stderr.splitlines() if line and not line.startswith("peakrt: engine auto")
-        )
+        said = ("peakrt: engine auto", "monitor: http")
+        return "\n".join(line for line in self.stderr.splitlines() if line and not line.startswith(said))
 
 
 class Find:
@@ -414,24 +416,155 @@ def _kill_a_rank(bench: Bench, launcher: Path, out: Path, row: Row, whole: dict[
                 row.wrong += bench.check_file(path, whole, N_EVENTS * number // 2)
 
 
+SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
+
 def signals(bench: Bench, times: int) -> Iterator[Row]:
     """Asked to stop: the run says so in one line, and --resume goes on."""
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        row = Row(number.name)
-        for _ in range(times):
-            out = bench.fresh()
-            find = Find(bench.arguments(out), out.parent)
-            _wait_for(out.with_name("out.cxi.inprogress"), out)
-            time.sleep(bench.rng.uniform(0, 0.7 * bench.seconds))
-            find.kill(number)
-            ended = find.wait()
+    for what, extra in (("find", ()), ("find -j 3", ("-j", 3)), ("find --monitor", ("--monitor", "127.0.0.1:0"))):
+        for number in SIGNALS:
+            row = Row(f"{what}, {number.name}")
+            for _ in range(times):
+                out = bench.fresh()
+                find = Find(bench.arguments(out, *extra), out.parent)
+                _wait_for(out.with_name("out.cxi.inprogress"), out)
+                time.sleep(bench.rng.uniform(0, 0.7 * bench.seconds))
+                started = children(find.pid)
+                find.kill(number)
+                ended = find.wait()
+                row.times += 1
+                row.moments[bench.moment(out)] += 1
+                if not out.exists():
+                    row.wrong += one_line(ended, 130, "stopped after", "--resume goes on")
+                row.wrong += _still_there(started)
+                row.wrong += bench.check_left(out)
+                row.wrong += bench.check_resumed(out)
+                shutil.rmtree(out.parent)
+            yield row
+
+
+def children(pid: int) -> list[int]:
+    """Processes that a process has started and not waited for."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def _still_there(pids: Sequence[int], seconds: float = 20) -> Iterator[str]:
+    """What is wrong with processes that should end with the run that started them."""
+    until = time.monotonic() + seconds
+    while (left := [pid for pid in pids if Path(f"/proc/{pid}").exists()]) and time.monotonic() < until:
+        time.sleep(0.05)
+    if left:
+        yield f"{len(left)} processes that the run has started are left"
+
+
+def monitor(bench: Bench, times: int) -> Iterator[Row]:
+    """The process that shows a run killed: the run does not notice."""
+    row = Row("monitor of find killed")
+    for _ in range(times):
+        out = bench.fresh()
+        find = Find(bench.arguments(out, "--monitor", "127.0.0.1:0"), out.parent)
+        _wait_for(out.with_name("out.cxi.inprogress"), out)
+        time.sleep(bench.rng.uniform(0, 0.7 * bench.seconds))
+        for child in children(find.pid):
+            os.kill(child, signal.SIGKILL)
+        row.moments[bench.moment(out)] += 1
+        ended = find.wait()
+        row.times += 1
+        if ended.status:
+            row.wrong.append(f"status {ended.status}: {ended.error}")
+        row.wrong += bench.check_resumed(out)
+        shutil.rmtree(out.parent)
+    yield row
+
+
+def ranks_asked(bench: Bench, times: int) -> Iterator[Row]:
+    """A job asked to stop, as a batch system does."""
+    launcher = Path(sys.executable).parent / "mpirun"
+    if not launcher.exists():
+        return
+    row = Row("mpirun with 2 ranks, SIGTERM")
+    expected: dict[str, bytes] = {}
+    for trial in range(times + 1):
+        out = bench.fresh()
+        if trial:
+            job = _mpi(launcher, bench.arguments(out), out.parent)
+            _wait_for(out, *(out.with_name(f"out_{number}.cxi.inprogress") for number in range(2)))
+            time.sleep(bench.rng.uniform(0, bench.seconds / 2))
+            job.terminate()
+            job.wait()
             row.times += 1
-            row.moments[bench.moment(out)] += 1
-            if not out.exists():
-                row.wrong += one_line(ended, 130, "stopped after", "--resume goes on")
-            row.wrong += bench.check_left(out)
-            row.wrong += bench.check_resumed(out)
-            shutil.rmtree(out.parent)
+            row.moments["at the end" if out.exists() else "in the run"] += 1
+            if job.returncode == 0 and not out.exists():
+                row.wrong.append("status 0 of a job that was stopped")
+            if "Traceback" in (out.parent / "said").read_text():
+                row.wrong.append(f"a traceback: {(out.parent / 'said').read_text()[-500:]}")
+        if not out.exists() and _mpi(launcher, bench.arguments(out, "--resume"), out.parent).wait():
+            row.wrong.append(f"--resume of the job failed: {(out.parent / 'said').read_text()[-300:]}")
+        elif not trial:
+            expected = table(out)
+        else:
+            row.wrong += [f"{name} differs" for name, values in table(out).items() if values != expected[name]]
+        shutil.rmtree(out.parent)
+    yield row
+
+
+def server(bench: Bench, kills: int) -> Iterator[Row]:
+    """The server of two ranks killed, or asked to stop: they start another, and no answer is lost or another one."""
+    with h5py.File(bench.frames) as file:
+        frames = [frame[None] for number, frame in enumerate(file["/entry_1/data_1/data"][:]) if number != 24]
+    config = CandidateConfig(bad_pixels="keep", gain=10.0)
+    expected = [peaks.tobytes() for peaks in PeakFinder(config).find(frames)]
+    for what, numbers in (("server of 2 ranks killed", (signal.SIGKILL,)), ("server of 2 ranks, " + ", ".join(n.name for n in SIGNALS), SIGNALS)):  # fmt: skip
+        row = Row(what)
+        folder = Path(tempfile.mkdtemp(dir=bench.folder))
+        folder.chmod(0o700)
+        path, stop, lock = folder / "s.sock", threading.Event(), threading.Lock()
+        answers = [0, 0]
+
+        def rank(
+            number: int,
+            row: Row = row,
+            path: Path = path,
+            stop: threading.Event = stop,
+            answers: list[int] = answers,
+            lock: Any = lock,
+        ) -> None:
+            try:
+                with RemoteFinder(config, path=path, slots=3) as remote:
+                    while not stop.is_set():
+                        for peaks, right in zip(remote.map(frames), expected, strict=True):
+                            answers[number] += 1
+                            if peaks.tobytes() != right:
+                                with lock:
+                                    row.wrong.append("an answer differs")
+            except (OSError, ValueError, RuntimeError) as error:
+                with lock:
+                    row.wrong.append(f"a rank ended: {error}")
+
+        threads = [threading.Thread(target=rank, args=(number,)) for number in range(2)]
+        for thread in threads:
+            thread.start()
+        while row.times < kills and any(thread.is_alive() for thread in threads):
+            before = list(answers)
+            while any(thread.is_alive() for thread in threads) and not all(
+                now > then for now, then in zip(answers, before, strict=True)
+            ):
+                time.sleep(0.01)
+            time.sleep(bench.rng.uniform(0, 0.3))
+            try:
+                os.kill(server_status(path)["pid"], bench.rng.choice(numbers))
+            except (OSError, EOFError):  # it is being started
+                continue
+            row.times += 1
+        stop.set()
+        for thread in threads:
+            thread.join()
+        row.moments[f"of {sum(answers)} answers"] = row.times
+        if "Traceback" in path.with_suffix(".log").read_text():
+            row.wrong.append(f"a traceback in the server's log: {path.with_suffix('.log').read_text()[-500:]}")
         yield row
 
 
@@ -476,6 +609,36 @@ def disk(bench: Bench, times: int) -> Iterator[Row]:
 def limited(what: int, limit: int) -> Callable[[], None]:
     """What a process calls before it runs within a limit, as of ulimit."""
     return lambda: resource.setrlimit(what, (limit, limit))
+
+
+def quota(bench: Bench, times: int) -> Iterator[Row]:
+    """A quota that is reached, of a btrfs subvolume, and then a larger one."""
+    if os.geteuid() or shutil.which("mkfs.btrfs") is None:
+        return
+    row = Row("quota reached, then a larger one")
+    whole = (bench.folder / "whole.cxi").stat().st_size
+    folder = Path(tempfile.mkdtemp(dir=bench.folder))
+    image, disk = folder / "image", folder / "disk"
+    with image.open("wb") as file:
+        file.truncate(2**29 + 4 * whole)
+    quiet: dict[str, Any] = {"check": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run(["mkfs.btrfs", image], **quiet)
+    with mounted(disk, "-o", "loop", image):
+        subprocess.run(["btrfs", "quota", "enable", disk], **quiet)
+        for trial in range(times):
+            part = disk / str(trial)
+            subprocess.run(["btrfs", "subvolume", "create", part], **quiet)
+            subprocess.run(["btrfs", "qgroup", "limit", str(int(bench.rng.uniform(0.02, 0.9) * whole)), part], **quiet)
+            out = part / "out.cxi"
+            ended = Find(bench.arguments(out), folder).wait()
+            row.times += 1
+            row.moments[bench.moment(out)] += 1
+            row.wrong += one_line(ended, 1, "quota")
+            row.wrong += bench.check_left(out)
+            subprocess.run(["btrfs", "qgroup", "limit", "none", part], **quiet)
+            row.wrong += bench.check_resumed(out)
+    shutil.rmtree(folder)
+    yield row
 
 
 def file_size(bench: Bench, times: int) -> Iterator[Row]:
@@ -587,7 +750,8 @@ def two(bench: Bench, times: int) -> Iterator[Row]:
 
 
 FAULTS: dict[str, Callable[[Bench, int], Iterator[Row]]] = {
-    "kill": kill, "ranks": ranks, "signals": signals, "disk": disk, "file-size": file_size, "memory": memory, "source": source,
+    "kill": kill, "ranks": ranks, "server": server, "signals": signals, "ranks-asked": ranks_asked, "monitor": monitor,
+    "disk": disk, "quota": quota, "file-size": file_size, "memory": memory, "source": source,
     "read-only": read_only, "two": two,
 }  # fmt: skip
 

@@ -456,6 +456,19 @@ def test_a_reader_that_ends_is_one_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.realdata
+def test_a_signal_to_every_process_costs_no_image(tmp_path: Path) -> None:
+    path = tmp_path / "a.edf"
+    fabio.edfimage.EdfImage(data=np.ones((8, 8), np.int32)).write(str(path))
+    detector = parse_geom(SMALL_GEOM.replace("255", "7").replace("127", "3").replace("128", "4"))
+    read_image(path, detector)
+    reader = READER._process
+    assert reader is not None
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        reader.send_signal(number)
+        assert read_image(path, detector).frame.sum() == 64
+    assert READER._process is reader
+
+
 def test_checksums_are_compared_before_cbflib_reads(shared: Path, tmp_path: Path) -> None:
     """With this byte changed CBFlib writes beyond its memory, and sometimes ends by that."""
     pytest.importorskip("pycbf")

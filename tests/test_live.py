@@ -607,6 +607,11 @@ def workers_of(master: int) -> list[int]:
     return []
 
 
+def descendants(pid: int) -> list[int]:
+    """Children of a process, and theirs."""
+    return [pid for child in workers_of(pid) for pid in (child, *descendants(child))]
+
+
 def children(pid: int, word: str) -> list[int]:
     """Children of a process with a word in their command line."""
     return [child for child in workers_of(pid) if word in Path(f"/proc/{child}/cmdline").read_text()]
@@ -698,6 +703,23 @@ def test_ctrl_c_finishes_the_files_and_indexes_what_was_found(live_run: Path, tm
     assert "stopped by the user" in said
     assert 0 < record["events"] < 60
     assert len(numbers(tmp_path / "out.stream")) == record["hits"] == record["indexing"]["done"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_batch_system_signals_every_process(live_run: Path, tmp_path: Path, number: int) -> None:
+    """The run is what ends in order; nothing that it has started ends before it, but for indexamajig, which is replaced."""
+    out = tmp_path / "out.cxi"
+    process = live(live_run, out, "--rate", 20, "--indexers", 2, "--", "--seconds=0.1")
+    part = part_path(tmp_path / "out.stream", 1)
+    wait_for(lambda: part.exists() and part.read_text().count("End chunk") >= 2)
+    for pid in [process.pid, *descendants(process.pid)]:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+    record, said = finished(process, out)
+    assert "stopped by the user" in said
+    assert 0 < record["events"] < 60
+    assert sorted(numbers(tmp_path / "out.stream")) == list(range(1, record["hits"] + 1))
+    assert (record["indexing"]["finder_deaths"], record["indexing"]["broker_restarts"]) == (0, 0)
 
 
 def test_a_second_ctrl_c_leaves_the_rest_unindexed_and_says_which(live_run: Path, tmp_path: Path) -> None:

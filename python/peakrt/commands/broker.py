@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from peakrt_geometry import write_geom
 
 from ..extras import need
+from ..signals import STOP, leave_to_the_run
 from .options import load_geometry
 from .program import add_command
 
@@ -88,8 +89,11 @@ def _broker(parsed: argparse.Namespace) -> int:
             "give -g, the geometry for indexamajig, or --workers, where workers that others start will ask"
         )
     stop: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _: stop.append(number))
-    signal.signal(signal.SIGINT, lambda number, _: stop.append(number))
+    if parsed.with_parent:
+        leave_to_the_run()
+    else:
+        for number in STOP:
+            signal.signal(number, lambda number, _: stop.append(number))
     queue = HitQueue(parsed.memory << 20, parsed.when_full or "block")
     with Broker(
         queue, hits=parsed.hits, status=parsed.status, workers=parsed.workers, stream=parsed.stream,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..finder import ENGINES
+from ..signals import STOP
 from .program import add_command
 
 
@@ -30,7 +31,7 @@ def _serve(parsed: argparse.Namespace) -> int:
     from ..serve.server import Server
 
     server = Server(path, linger_s=parsed.linger, workers=parsed.threads, engine=parsed.engine)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in STOP:
         signal.signal(number, lambda *_: server.stop())
     print(f"serving at {path}", flush=True)
     server.run()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import mmap
 import select
-import signal
 import socket
 import sys
 import threading
@@ -28,6 +27,7 @@ from ..finders.registry import FINDERS
 from ..masks import Good
 from ..peaks import PeakArray
 from ..serve import wire
+from ..signals import leave_to_the_run
 from .learned_message import pack_state, unpack_state
 
 
@@ -150,7 +150,7 @@ class Child:
 
 def main(arguments: list[str]) -> None:
     """Run the process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the run's affair
+    leave_to_the_run()
     connection = socket.socket(fileno=int(arguments[0]))
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         Child(connection, int(arguments[1])).run()

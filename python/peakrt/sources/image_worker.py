@@ -15,6 +15,7 @@ if __name__ == "__main__":
 import json
 import os
 import resource
+import signal
 import tempfile
 from collections.abc import Callable
 from typing import Any
@@ -86,6 +87,8 @@ def answer(request: dict[str, Any], given: int, pixels: int) -> dict[str, Any]:
 
 def serve(given: int, pixels: int, limit: int) -> None:
     """Answer until the input ends."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # for the job, which closes this process's input
+        signal.signal(number, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     answers = os.dup(1)
