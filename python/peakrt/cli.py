@@ -7,12 +7,14 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from .commands import bench, broker, engine, find, info, learn, live, report, serve, view
-from .commands.program import Parser, run
+from .commands import bench, broker, engine, find, info, learn, live, report, run, serve, view, worker
+from .commands.program import Parser, run_program
 
 #: In the order of the help.
 COMMANDS = (
     find,
+    run,
+    worker,
     live,
     learn,
     view,
@@ -27,7 +29,7 @@ COMMANDS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``peakrt`` and return its exit status."""
-    return run(build_parser(), arguments)
+    return run_program(build_parser(), arguments)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from peakrt.commands.program import Parser, run
+from peakrt.commands.program import Parser, run_program
 
 from .commands import adapt, compare, evaluate, report, simulate, train, tune
 
@@ -24,7 +24,7 @@ COMMANDS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``peakrt-lab`` and return its exit status."""
-    return run(build_parser(), arguments)
+    return run_program(build_parser(), arguments)
 
 
 def build_parser() -> argparse.ArgumentParser:

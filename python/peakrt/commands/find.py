@@ -7,6 +7,8 @@ import hashlib
 import json
 import logging
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -17,10 +19,11 @@ import numpy as np
 from peakrt_geometry.crystfel import format_geom
 
 from ..config import HitConfig, OutputConfig
-from ..contracts import Writer
+from ..contracts import Watcher, Writer
 from ..cxi.indexing import index_command
 from ..cxi.learned_file import read_learned
 from ..cxi.outputs import check_outputs, fingerprints
+from ..finder import PeakFinder
 from ..finders.registry import FINDERS
 from ..models.model_file import load_model
 from ..mpi import Job, find_in_job, in_job, rank_of_job, summarise
@@ -43,10 +46,16 @@ def add(commands: Any) -> None:
         usage="%(prog)s IN [IN ...] [-g GEOMETRY] -o OUT.cxi [options]",
     )  # fmt: skip
     add_inputs(parser)
+    parser.add_argument("-j", "--threads", type=int, default=1, metavar="N", help="finder threads [1]")
+    add_output(parser)
+    add_finder(parser)
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Add what is written, and the options that say how."""
     parser.add_argument(
         "-o", "--output", required=True, metavar="OUT.cxi", help="CXI to write; .lst and .geom go beside it"
     )
-    parser.add_argument("-j", "--threads", type=int, default=1, metavar="N", help="finder threads [1]")
     parser.add_argument("-n", "--limit", type=int, metavar="N", help="stop after so many events")
     parser.add_argument("--resume", action="store_true", help="go on with OUT.cxi.inprogress")
     parser.add_argument(
@@ -56,7 +65,6 @@ def add(commands: Any) -> None:
     add_monitor(parser)
     add_config(parser.add_argument_group("hits"), HitConfig)
     add_config(parser.add_argument_group("output"), OutputConfig)
-    add_finder(parser)
 
 
 def add_inputs(parser: argparse.ArgumentParser) -> None:
@@ -76,10 +84,7 @@ def add_inputs(parser: argparse.ArgumentParser) -> None:
 def _find(parsed: argparse.Namespace) -> int:
     if in_job():
         return _find_in_job(parsed)
-    if parsed.limit is not None and parsed.limit < 1:
-        raise ValueError(f"--limit is {parsed.limit}, it should be at least 1")
-    if parsed.json is not None:
-        check_json(parsed.json)
+    check_options(parsed)
     live = is_stream(parsed.inputs)
     if live and parsed.resume:
         raise ValueError("--resume: a stream cannot be resumed, for what has passed is gone; begin another output")
@@ -91,27 +96,10 @@ def _find(parsed: argparse.Namespace) -> int:
     writer = make_writer(parsed, Path(parsed.output), source, parsed.resume)
     total = min((n for n in (known_length(source), parsed.limit) if n is not None), default=None)
     limit = None if parsed.limit is None else max(0, parsed.limit - writer.events_done)
-    progress = Progress(total, done=writer.events_done, hits=writer.n_hits)
-
-    def show(summary: Summary) -> None:
-        progress(summary)
-        if stop and not live:  # a stream ends by itself then, and its files are finished
-            of_all = "" if total is None else f" of {total}"
-            raise Interrupted(
-                f"stopped after {writer.events_done}{of_all} events; {writer.n_hits} hits are in "
-                f"{writer.unfinished}, which can be read; --resume goes on"
-            )
-
-    try:
-        with progress, writer, watch(parsed, source, finder, writer.hits.min_peaks) as watcher:
-            summary = find_run(
-                source, finder, writer, threads=parsed.threads, limit=limit, on_event=show, watcher=watcher,
-            )  # fmt: skip
-    except (OSError, ValueError, RuntimeError) as error:
-        if not writer.unfinished.exists():
-            raise
-        kept = f"what was found before is in {writer.unfinished}{'' if live else ' (--resume goes on)'}"
-        raise RuntimeError(f"{one_line(error)}; {kept}") from error
+    with writing(parsed, source, finder, writer, total, [] if live else stop) as (progress, on_event, watcher):
+        summary = find_run(
+            source, finder, writer, threads=parsed.threads, limit=limit, on_event=on_event, watcher=watcher,
+        )  # fmt: skip
     report = report_lines(summary, writer, progress.peaks_per_hit(summary))
     if isinstance(source, Stream):
         report = [*source.report(), *report]
@@ -120,6 +108,48 @@ def _find(parsed: argparse.Namespace) -> int:
         record = as_record(summary, writer, finder, progress.peaks_per_hit(summary))
         write_json(parsed.json, {**record, "stream": source.as_record()} if isinstance(source, Stream) else record)
     return 0
+
+
+def check_options(parsed: argparse.Namespace) -> None:
+    """Raise ValueError or FileNotFoundError for options that could only fail later."""
+    if parsed.limit is not None and parsed.limit < 1:
+        raise ValueError(f"--limit is {parsed.limit}, it should be at least 1")
+    if parsed.json is not None:
+        check_json(parsed.json)
+
+
+@contextmanager
+def writing(
+    parsed: argparse.Namespace,
+    source: Source,
+    finder: PeakFinder,
+    writer: Writer,
+    total: int | None,
+    stop: list[int],
+) -> Iterator[tuple[Progress, Callable[[Summary], None], Watcher | None]]:
+    """Show how a run goes while it is written; gives its progress, what is to be called after each event, and its monitor.
+
+    stop : signals that end the run; what was written before it ended, for whatever reason, is said in the error.
+    """
+    progress = Progress(total, done=writer.events_done, hits=writer.n_hits)
+
+    def on_event(summary: Summary) -> None:
+        progress(summary)
+        if stop:
+            of_all = "" if total is None else f" of {total}"
+            raise Interrupted(
+                f"stopped after {writer.events_done}{of_all} events; {writer.n_hits} hits are in "
+                f"{writer.unfinished}, which can be read; --resume goes on"
+            )
+
+    try:
+        with progress, writer, watch(parsed, source, finder, writer.hits.min_peaks) as watcher:
+            yield progress, on_event, watcher
+    except (OSError, ValueError, RuntimeError) as error:
+        if not writer.unfinished.exists():
+            raise
+        goes_on = "" if isinstance(source, Stream) else " (--resume goes on)"
+        raise RuntimeError(f"{one_line(error)}; what was found before is in {writer.unfinished}{goes_on}") from error
 
 
 def refuse_outputs(parsed: argparse.Namespace) -> None:

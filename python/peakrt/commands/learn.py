@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any
 
 from ..config import CandidateConfig
 from ..cxi.learned_file import write_learned
+from ..event import Event
 from ..finder import ENGINES, PeakFinder
-from ..sources import is_stream
+from ..sources import Source, is_stream
 from .options import add_geometry, open_inputs, read_mask
 from .program import add_command
 
@@ -43,11 +45,24 @@ def _learn(parsed: argparse.Namespace) -> int:
         raise FileExistsError(f"{parsed.output} exists: choose another name")
     if is_stream(parsed.inputs):
         raise ValueError("frames of a stream pass but once: learn from a file, or from the CXI of an earlier find")
-    source, mask = open_inputs(parsed, []), None if parsed.mask is None else read_mask(parsed.mask)
+    source = open_inputs(parsed, [])
+    said = learn_from(parsed, source, islice(source.events(), parsed.limit), parsed.output, threads=parsed.threads)
+    print(f"{said}\nwrote {parsed.output}")
+    return 0
+
+
+def learn_from(
+    parsed: argparse.Namespace, source: Source, events: Iterable[Event], path: Path, *, threads: int = 1
+) -> str:
+    """Learn the gain and the bad pixels from events of a source, and write them to a file; returns what was learned.
+
+    Raises ValueError where no event can be used.
+    """
+    mask = None if parsed.mask is None else read_mask(parsed.mask)
     finder = PeakFinder(CandidateConfig(gain=parsed.gain), geometry=source.detector, mask=mask, engine=parsed.engine)
-    frames = ((event.frame, event.mask) for event in islice(source.events(), parsed.limit))
+    parsed.engine = finder.engine if finder.on_gpu() else "cpu"  # what auto has chosen, once for all that follows
     used, refused = 0, None
-    for outcome in finder.outcomes(frames, threads=parsed.threads):
+    for outcome in finder.outcomes(((event.frame, event.mask) for event in events), threads=threads):
         if isinstance(outcome, ValueError):
             refused = refused or outcome
         else:
@@ -55,7 +70,6 @@ def _learn(parsed: argparse.Namespace) -> int:
     if not used:
         raise refused or ValueError("there are no events to learn from")
     state, width = finder.learned_state(), source.detector.shape[-1]
-    write_learned(parsed.output, state, width, {"inputs": parsed.inputs, "events": used, "peakrt": version("peakrt")})
+    write_learned(path, state, width, {"inputs": parsed.inputs, "events": used, "peakrt": version("peakrt")})
     gain = "the gain is not known: give it with --gain" if state.gain is None else f"gain {state.gain:.4g} ADU a photon"
-    print(f"{used} events: {gain}; {len(state.bad_pixels(width))} bad pixels\nwrote {parsed.output}")
-    return 0
+    return f"{used} events: {gain}; {len(state.bad_pixels(width))} bad pixels"

@@ -49,9 +49,13 @@ def add_command(commands: Any, name: str, run: Callable[[argparse.Namespace], in
     return parser
 
 
-def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int:
-    """Parse and run a command; errors that a user can mend come out as one line."""
+def run_program(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int:
+    """Parse and run a command; errors that a user can mend come out as one line.
+
+    The command finds the arguments as they were given in ``parsed.given``.
+    """
     parsed = parser.parse_args(arguments)
+    parsed.given = list(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(format="%(name)s: %(message)s")
     logging.getLogger("peakrt").setLevel(parsed.log_level.upper())
     try:

@@ -19,7 +19,7 @@ from peakrt_geometry import Detector
 from ..contracts import Source
 from ..event import Event
 from ..hdf5_items import first_line
-from .formats import FORMATS, format_of
+from .formats import FORMATS, FrameFile, format_of
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class FileSource:
     def __init__(self, entries: list[_Entry], detector: Detector) -> None:
         self.detector = detector
         self._entries = entries
+        self._keep = False
+        self._kept: tuple[_Entry, FrameFile] | None = None
         kinds: set[np.dtype[Any]] = set()
         self._counts = [self._look_at(entry, kinds) for entry in entries]
         if sum(self._counts) == 0:
@@ -56,6 +58,10 @@ class FileSource:
     def files(self) -> list[Path]:
         """Every file that events are read from."""
         return list(dict.fromkeys(entry.path for entry in self._entries))
+
+    def keep_open(self) -> None:
+        """Leave the file last read open for the next call of events, which is for callers that read here and there."""
+        self._keep = True
 
     def _look_at(self, entry: _Entry, kinds: set[np.dtype[Any]]) -> int:
         """Count the events of an entry, and add the type of its frames."""
@@ -87,11 +93,28 @@ class FileSource:
         return event if self.dtype is None else replace(event, frame=convert(event.frame, self.dtype, str(event)))
 
     def _file_events(self, entry: _Entry, start: int, count: int) -> Iterator[Event]:
-        with closing(format_of(entry.path).open(entry.path, self.detector, entry.events)) as file:
+        file = self._open(entry)
+        try:
             if len(file) != count:
                 raise OSError(f"{entry.path} had {count} events when it was looked at and has {len(file)} now")
             for number in range(start, count):
                 yield file.read(number)
+        except (OSError, ValueError):  # whatever is wrong with it, the next reader opens it anew
+            self._kept = None
+            file.close()
+            raise
+        finally:
+            if self._kept is None:
+                file.close()
+
+    def _open(self, entry: _Entry) -> FrameFile:
+        if self._kept is not None and self._kept[0] is entry:
+            return self._kept[1]
+        if self._kept is not None:
+            self._kept[1].close()
+        file = format_of(entry.path).open(entry.path, self.detector, entry.events)
+        self._kept = (entry, file) if self._keep else None
+        return file
 
 
 def _types_of_single_frames(paths: list[Path], detector: Detector) -> set[np.dtype[Any]]:
