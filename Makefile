@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READERS := $(VENV)-readers
 SOURCES := $(shell find csrc python plugin geometry -name '*.[ch]pp' -o -name '*.cu' -o -name '*.pyx' -o -name '*.geom' -o -name '*.onnx' -o -name '*.py')
 
-.PHONY: demo demo-psana test lint fuzz bench bench-gpu sanitize sanitize-address sanitize-thread docs clean
+.PHONY: demo demo-psana test lint fuzz fuzz-address bench bench-gpu sanitize sanitize-address sanitize-thread docs clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -97,9 +97,15 @@ build/sanitize-%/ready: $(VENV)/test
 	PEAKRT_CUDA=OFF CMAKE_ARGS=-DPEAKRT_SANITIZE=$* $(BIN)/pip install -q --no-deps --target $(@D) .
 	touch $@
 
+ADDRESS_PYTHON = CI=1 PYTHONPATH=build/sanitize-address PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 \
+	UBSAN_OPTIONS=print_stacktrace=1 LD_PRELOAD=$(call PRELOADED,asan) $(BIN)/python
+
 sanitize-address: build/sanitize-address/ready
-	CI=1 PYTHONPATH=$(<D) PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
-	LD_PRELOAD=$(call PRELOADED,asan) $(BIN)/python $(SANITIZED_PYTEST) $(SANITIZED:%=tests/%.py)
+	$(ADDRESS_PYTHON) $(SANITIZED_PYTEST) $(SANITIZED:%=tests/%.py)
+
+# The same build given frames, masks and options that make no sense
+fuzz-address: build/sanitize-address/ready
+	$(ADDRESS_PYTHON) -m tests.fuzz --inputs $(INPUTS) components peakfinder8 psana proposer finder
 
 # Left out: a test that forks beside other threads, which hangs under gcc 12's thread sanitizer.
 # Without setarch the thread sanitizer of older compilers does not find its place in memory

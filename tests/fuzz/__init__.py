@@ -1,6 +1,10 @@
-"""Files and messages that are wrong at random, thrown at what reads them: ``python -m tests.fuzz --inputs 100000``.
+"""The fuzzer: damaged files and messages, and senseless frames and options, given to whatever takes them.
 
-An input is made from a seed, the target's name and its number, so that each can be had again alone. (hypothesis and
-atheris were looked at: the one stops at the first failure and cannot name the input that ended its process, the other
-wants the process for itself.)
+    python -m tests.fuzz [--inputs 100000] [TARGET ...]
+
+Each input is made from a seed, the target's name and its number, so that any one can be made again alone
+(``--first NUMBER --inputs 1``). The inputs of a target run in a process of their own. An input has failed if that process
+ends or stands still, if the input takes more than 2 s of CPU or 1 GiB of memory, or if it raises anything but OSError or
+ValueError, which are the errors that a user is told in one line. hypothesis, which stops at the first failure and cannot
+name an input that ended its process, is used by the other tests.
 """

@@ -1,4 +1,4 @@
-"""Command line: ``python -m tests.fuzz [--inputs N] [--first N] [--seed S] [TARGET ...]``; status 1 where anything fell out."""
+"""Command line: ``python -m tests.fuzz [--inputs N] [--first N] [--seed S] [TARGET ...]``; status 1 where an input failed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from .targets import TARGETS
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="throw damaged inputs at the readers")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.fuzz", description="give damaged and senseless inputs to whatever takes them"
+    )
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(TARGETS)} [all]")
     parser.add_argument("--inputs", type=int, default=1000, help="inputs for each target [1000]")
     parser.add_argument("--first", type=int, default=0, help="number of the first: with --inputs 1 one alone [0]")

@@ -49,7 +49,7 @@ class Report:
 def run(
     name: str, inputs: int, *, first: int = 0, seed: str = "1", slow_s: float = _SLOW_S, stuck_s: float = _STUCK_S
 ) -> Report:
-    """Throw inputs first ... first + inputs - 1 at a target.
+    """Give a target the inputs first ... first + inputs - 1.
 
     slow_s : CPU time that none may take; stuck_s : time after which the process is ended
     """

@@ -1,4 +1,4 @@
-"""What is thrown at, and how inputs are made. A target is called with a random number generator, and reads one input."""
+"""The targets that read files and messages. A target is called with a random number generator, and reads one input."""
 
 from __future__ import annotations
 
