@@ -740,9 +740,27 @@ def test_an_indexamajig_that_cannot_start_is_an_error_at_once(live_run: Path, tm
     process = live(live_run, tmp_path / "out.cxi", "--", "--fail")
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "told to fail" in errors
-    assert "--no-indexing" in errors
+    (error,) = [line for line in errors.splitlines() if "error" in line]
+    assert "told to fail" in error
+    assert "--no-indexing" in error
     assert not (tmp_path / "out.cxi").exists()
+
+
+def test_an_address_that_is_taken_is_one_line(tmp_path: Path) -> None:
+    with zmq.Context() as context, context.socket(zmq.PULL) as socket:
+        port = socket.bind_to_random_port("tcp://127.0.0.1")
+        taken = f"tcp://127.0.0.1:{port}"
+        command = ["broker", "--hits", f"ipc://{tmp_path}/hits", "--status", f"ipc://{tmp_path}/status", "--workers", taken,
+                   "--stream", tmp_path / "out.stream"]  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-m", "peakrt.cli", *map(str, command)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [f"peakrt: error: cannot listen at {taken}: Address already in use"]
 
 
 def test_peaks_alone(live_run: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from peakrt_geometry import write_geom
 from ..extras import need
 from ..signals import STOP, leave_to_the_run
 from .options import load_geometry
-from .program import add_command
+from .program import add_command, one_line
 
 if TYPE_CHECKING:
     from ..live.indexing import Indexer
@@ -95,13 +95,24 @@ def _broker(parsed: argparse.Namespace) -> int:
         for number in STOP:
             signal.signal(number, lambda number, _: stop.append(number))
     queue = HitQueue(parsed.memory << 20, parsed.when_full or "block")
-    with Broker(
-        queue, hits=parsed.hits, status=parsed.status, workers=parsed.workers, stream=parsed.stream,
-        indexer=None if parsed.geometry is None else _indexer(parsed), parent=sys.stdin.fileno() if parsed.with_parent else None,
-        ended=lambda: bool(stop),
-    ) as broker:  # fmt: skip
-        print(json.dumps(broker.run()))
-    return 0
+    state: dict[str, Any] = {}
+    try:
+        with Broker(
+            queue, hits=parsed.hits, status=parsed.status, workers=parsed.workers, stream=parsed.stream,
+            indexer=None if parsed.geometry is None else _indexer(parsed), parent=sys.stdin.fileno() if parsed.with_parent else None,
+            ended=lambda: bool(stop),
+        ) as broker:  # fmt: skip
+            try:
+                state = broker.run()
+            except BaseException:
+                state = broker.state()
+                raise
+    except (OSError, ValueError, RuntimeError) as error:
+        if not parsed.with_parent:
+            raise
+        state["error"] = one_line(error)  # the parent says it
+    print(json.dumps(state))
+    return int("error" in state)
 
 
 def _indexer(parsed: argparse.Namespace) -> Indexer:

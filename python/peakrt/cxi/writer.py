@@ -59,7 +59,9 @@ from .outputs import OutputLock, check_outputs, check_unfinished, companion_path
 #: HDF5 keeps what it knows of every chunk that it has written in memory, 12 kB a row, until the file is closed: it is closed
 #: and opened again after so many rows, which bounds that to 24 MB and takes some ms (benchmarks/long_run.py).
 _ROWS_BETWEEN_REOPENING = 2_000
-_ROWS_HELD = 64  # rows kept back before they are written in one go
+#: Rows kept back before they are written in one go, and the bytes of their frames: writing keeps the interpreter to itself,
+#: 8 ms for 16 MiB and 100 ms for 64 MiB, and what is found meanwhile comes so much later.
+_ROWS_HELD, _BYTES_HELD = 64, 2**24
 
 
 class CxiWriter:
@@ -289,7 +291,7 @@ class CxiWriter:
         if hit or self.output.events == "all":
             self.n_cut += len(peaks) > self.hits.max_peaks
             self._rows.append((event, peaks, number))
-            if len(self._rows) >= _ROWS_HELD or self._held_bytes() > 2**26:
+            if len(self._rows) >= _ROWS_HELD or self._held_bytes() > _BYTES_HELD:
                 self._write_rows()
         if self._powder:
             powder = self._powder[POWDER_HITS if hit else POWDER_MISSES]

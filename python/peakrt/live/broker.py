@@ -57,6 +57,7 @@ class Broker:
     indexer : how to start indexamajig; None where somebody else does, into the first part of the stream
     parent : descriptor that ends with the process that sends the hits, None where there is no such
     ended : asked at every step whether to end at once, without waiting for what is out
+    Raises OSError for an address where it cannot listen.
     """
 
     def __init__(
@@ -90,9 +91,12 @@ class Broker:
         self._monitor = self._router.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         self._hits = self._open(zmq.PULL, hits, _MAX_HIT_BYTES)
         self._status = self._open(zmq.REP, status, _MAX_QUESTION_BYTES)
-        self._router.bind(self.workers)
-        self._hits.bind(hits)
-        self._status.bind(status)
+        try:
+            for socket, address in ((self._router, self.workers), (self._hits, hits), (self._status, status)):
+                _bind(socket, address)
+        except OSError:
+            self.close()
+            raise
 
     def _open(self, kind: int, address: str, most_bytes: int) -> Any:
         socket: Any = self._context.socket(kind)
@@ -282,6 +286,14 @@ class Broker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _bind(socket: Any, address: str) -> None:
+    """Listen at an address. Raises OSError, naming it, where that cannot be."""
+    try:
+        socket.bind(address)
+    except zmq.ZMQError as error:
+        raise OSError(f"cannot listen at {address}: {zmq.strerror(error.errno)}") from error
 
 
 def _is_socket(descriptor: int) -> bool:

@@ -25,6 +25,8 @@ OURS = (
 #: Serial numbers of a part of the stream begin so far from those of the last: they name the events of the chunks.
 _SERIALS = 10_000_000
 _END_S = 5.0
+#: Among its last lines the first with such a word says what went wrong; those after it follow from it.
+_LAST_LINES, _WRONG = 8, ("rror", "ailed", "nrecogni", "nvalid", "Bad ", "annot", "ouldn't", "ould not", "not found")
 _CHUNK_END = b"----- End chunk -----\n"
 
 
@@ -117,12 +119,12 @@ class Indexamajig:
         return self._process.poll() is not None
 
     def why(self) -> str:
-        """What it said last, in one line."""
+        """What it said of its end, in one line."""
         with self._how.log.open("rb") as log:
             log.seek(max(self._said_from, log.seek(0, os.SEEK_END) - 4000))
             lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
-        wrong = [line for line in lines if "rror" in line or "ailed" in line or "nrecogni" in line] or lines
-        said = f": {wrong[-1][:200]}" if wrong else ""
+        wrong = [line for line in lines[-_LAST_LINES:] if any(word in line for word in _WRONG)] or lines[-1:]
+        said = f": {wrong[0][:200]}" if wrong else ""
         return f"indexamajig ended with status {self._process.returncode}{said} (its log is {self._how.log})"
 
     def end(self) -> None:

@@ -63,9 +63,12 @@ class Indexing:
         self.restarts = self._deaths_in_a_row = 0
         self.state: dict[str, Any] = {}
         self.has_failed = False  # nothing more is indexed
+        self._why = f"indexamajig has not asked for a hit in {_START_S:.0f} s"
+        self._is_waited_for = True  # who waits is told why it failed, and says it
         self.done = Numbers()  # of the hits that have a chunk
         self._is_over = threading.Event()
         self._sender = HitSender(self._hits, lambda: not self.has_failed and wanted())
+        self._has_printed = False
         self._process = self._start()
         self._thread = threading.Thread(target=self._look_after, name="peakrt-indexing", daemon=True)
         self._thread.start()
@@ -88,26 +91,44 @@ class Indexing:
         return self._sender.send(hit)
 
     def wait_until_ready(self, stopped: Callable[[], bool]) -> None:
-        """Wait until indexamajig asks for hits. Raises RuntimeError where it does not come to that."""
+        """Wait until indexamajig asks for hits. Raises RuntimeError, with what it said, where it does not come to that."""
         until = time.monotonic() + _START_S
         while not self.state.get("is_ready") and not stopped():
             if self.has_failed or time.monotonic() > until:
-                raise RuntimeError("indexamajig could not be started, as said above; --no-indexing finds peaks alone")
+                self._is_waited_for = False
+                raise RuntimeError(f"{self._why}; --no-indexing finds peaks alone")
             time.sleep(0.05)
+        self._is_waited_for = False
 
     # Looking after
 
     def _look_after(self) -> None:
         while not self._is_over.wait(_LOOK_S):
             if self._process.poll() is not None:
-                if self._process.returncode >= 0:  # it has ended by itself, or said why it cannot go on
-                    self.has_failed = self._process.returncode > 0
+                if self._process.returncode >= 0:  # it has ended by itself
+                    if self._process.returncode > 0:
+                        self._fail()
                     break
                 self._restart()
             else:
                 self.state = ask_state(self._status, 1.0) or self.state
             self._show_chunks()
         self._show_chunks()
+
+    def _fail(self) -> None:
+        """After the broker has given up: take what it says of it, and say it where nobody else does."""
+        self._take_last_state()
+        self._why = self.state.get("error", "the broker has ended")
+        if not self._is_waited_for:
+            log.error("%s: nothing more is indexed", self._why)
+        self.has_failed = True
+
+    def _take_last_state(self) -> None:
+        """Read what the broker printed at its end."""
+        if not self._has_printed and self._process.stdout is not None:
+            with suppress(ValueError):
+                self.state = {**self.state, **json.loads(self._process.stdout.read())}
+            self._has_printed = True
 
     def _restart(self) -> None:
         """After the broker's death: end what it started, and start it anew; indexamajig would never ask another one."""
@@ -122,6 +143,7 @@ class Indexing:
             return
         log.warning("the broker was killed: it and indexamajig are started again; it held about %d hits", held)
         self._close_pipes()
+        self._has_printed = False
         self._process = self._start()
 
     def _show_chunks(self) -> None:
@@ -163,10 +185,8 @@ class Indexing:
         self._thread.join()
         if self._process.poll() is None:
             self._process.kill()
-        printed = b"" if self._process.stdout is None else self._process.stdout.read()
+        self._take_last_state()
         end_session(self._process.pid)
-        with suppress(ValueError):
-            self.state = {**self.state, **json.loads(printed)}
         if parts_of(self.stream):  # the broker did not come to it
             join_parts(self.stream)
         return self.state
