@@ -293,7 +293,7 @@ def _bind(socket: Any, address: str) -> None:
     try:
         socket.bind(address)
     except zmq.ZMQError as error:
-        raise OSError(f"cannot listen at {address}: {zmq.strerror(error.errno)}") from error
+        raise OSError(f"cannot listen at {address}: {zmq.strerror(error.errno or 0)}") from error
 
 
 def _is_socket(descriptor: int) -> bool:
