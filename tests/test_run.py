@@ -24,6 +24,7 @@ from peakrt.cxi.reader import read_cxi_peaks
 from peakrt.cxi.writer import CxiWriter, growing, strongest
 from peakrt.event import Event
 from peakrt.finder import PeakFinder
+from peakrt.live.rehearsal import Rehearsal
 from peakrt.peaks import PEAK
 from peakrt.pipeline import find_run
 from peakrt.sources import open_source
@@ -522,6 +523,7 @@ class Onlooker:
     def __init__(self) -> None:
         self.seen: list[tuple[str, int, bool]] = []
         self.refused: list[tuple[str, str]] = []
+        self.numbers: dict[str, float | str] = {}
 
     def event(self, event: Event | None, peaks: np.ndarray, is_hit: bool) -> None:
         self.seen.append((event.name, len(peaks), is_hit))
@@ -533,7 +535,7 @@ class Onlooker:
         raise AssertionError("nothing is indexed here")
 
     def state(self, numbers: Mapping[str, float | str]) -> None:
-        pass
+        self.numbers |= numbers
 
     def close(self) -> None:
         pass
@@ -554,4 +556,18 @@ def test_a_watcher_sees_every_event(run_file: Path, tmp_path: Path) -> None:
     assert "no good pixel" in reason or "mask" in reason
     assert [name for name, _, _ in watcher.seen] == [event.name for event in given if event is not given[3]]
     assert sum(is_hit for _, _, is_hit in watcher.seen) == writer.n_hits
+    assert "latency_p50_ms" not in watcher.numbers  # of frames that are read ahead
     assert sum(n for _, n, _ in watcher.seen) == summary.peaks
+
+
+def test_a_watcher_is_told_how_late_the_peaks_of_a_stream_are(run_file: Path, tmp_path: Path) -> None:
+    source = open_source([str(run_file)], read_geom(run_file.with_suffix(".geom")))
+    watcher = Onlooker()
+    writer = CxiWriter(tmp_path / "out.cxi", source.detector, hits=HitConfig(), output=OutputConfig())
+    with writer:
+        played = Rehearsal(source, 1000.0, lambda: False)
+        find_run(played, PeakFinder(geometry=source.detector), writer, limit=8, watcher=watcher)
+    low, high = watcher.numbers["latency_p50_ms"], watcher.numbers["latency_p99_ms"]
+    assert isinstance(low, float)
+    assert isinstance(high, float)
+    assert 0 < low <= high

@@ -123,6 +123,7 @@ class _Run:
         self._unusable: list[Unusable] = []  # since the last event that could be used
         self._stop: BaseException | None = None  # what ends the run once the events under way are done
         self._clock = Clock()
+        self._latencies_s: list[float] = []  # of this stretch
 
     def go(self) -> Summary:
         """Run to the end."""
@@ -158,7 +159,7 @@ class _Run:
         return self._search.more
 
     def _tell_state(self, learned: LearnedState) -> None:
-        """Tell the watcher what was learned of the detector, and what the run waited for most."""
+        """Tell the watcher what was learned of the detector, what the run waited for most, and how late the peaks were."""
         if self._watcher is None:
             return
         waited = {name: getattr(self._summary, f"{name}_s") for name in ("waiting", "finding", "writing")}
@@ -169,6 +170,10 @@ class _Run:
         }
         if learned.gain is not None:
             numbers["gain"] = learned.gain
+        if self._latencies_s:
+            low, high = 1e3 * np.percentile(self._latencies_s, [50, 99])
+            numbers |= {"latency_p50_ms": float(low), "latency_p99_ms": float(high)}
+            self._latencies_s.clear()
         self._watcher.state(numbers)
 
     def _take(self, found: Found | Unusable, sink: _WriteBehind) -> None:
@@ -190,6 +195,8 @@ class _Run:
                 sink.do(partial(self._on_hit, event, peaks, good))
         if self._watcher is not None:
             self._watcher.event(event, peaks, is_hit)
+            if found.latency_s is not None:
+                self._latencies_s.append(found.latency_s)
         self._summary.events += 1
         self._summary.hits += is_hit
         self._summary.peaks += len(peaks)
