@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peakrt import _native
-from peakrt.arrays import as_mask, whole_panels
+from peakrt.arrays import as_mask, as_mask_bits, whole_panels
 from peakrt.finders.peakfinder8 import Peakfinder8
 from peakrt.finders.proposer import CANDIDATE, Proposer
 
@@ -163,7 +163,7 @@ def test_derived_peakfinder8_equals_a_new_one(case: Case, samples: int) -> None:
     finder = Peakfinder8(case.masks[0], case.radius, **options)
     plan = _native.Plan(as_mask(case.masks[0], case.shape), case.radius, case.asics, samples)
     for mask in case.masks[1:]:
-        finder, plan = finder.with_mask(mask), plan.with_mask(as_mask(mask, case.shape))
+        finder, plan = finder.with_mask(mask), plan.with_mask(as_mask_bits(mask, case.shape))
         new = _native.Plan(as_mask(mask, case.shape), case.radius, case.asics, samples)
         assert_same_arrays(plan.arrays(), new.arrays())
         assert finder(case.frame).tobytes() == Peakfinder8(mask, case.radius, **options)(case.frame).tobytes()

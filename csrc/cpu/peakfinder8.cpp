@@ -91,7 +91,7 @@ Peakfinder8Plan::Peakfinder8Plan(Shape shape_, const std::uint8_t* mask, const f
   summarise_blocks();
 }
 
-Peakfinder8Plan::Peakfinder8Plan(const Peakfinder8Plan& other, const std::uint8_t* mask) : RadialPlan(other, mask) {
+Peakfinder8Plan::Peakfinder8Plan(const Peakfinder8Plan& other, const std::uint64_t* good) : RadialPlan(other, good) {
   summarise_blocks();
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <stdexcept>
 
 #include "peakrt/dense.hpp"
@@ -11,30 +12,40 @@
 namespace peakrt {
 namespace {
 
-// Good pixels of each tile of an ASIC.
+// Good pixels of each tile of an ASIC, counted for eight tiles of a row at a time: a tile is as wide as a byte has
+// bits.
 struct TileCounts {
-  int rows, columns;
+  int rows, columns, words;  // words: of eight tiles each, in a row of tiles
   std::vector<std::uint8_t> good;
 
-  TileCounts(Shape shape, const Asic& asic, const std::uint8_t* mask)
+  TileCounts(Shape shape, const Asic& asic, const std::uint64_t* bits)
       : rows((asic.end_ss - asic.min_ss + kTile - 1) / kTile),
         columns((asic.end_fs - asic.min_fs + kTile - 1) / kTile),
-        good(std::size_t(rows) * columns) {
+        words((columns + 7) / 8),
+        good(std::size_t(rows) * words * 8) {
+    static_assert(kTile == 8, "eight rows of eight pixels fill a byte with at most 64");
     const int n_ss = asic.end_ss - asic.min_ss, n_fs = asic.end_fs - asic.min_fs;
-    std::vector<std::uint8_t> sums(std::size_t(columns) * kTile);  // of the columns of pixels in a row of tiles
-    for (int r = 0; r < rows; ++r) {
-      std::fill(sums.begin(), sums.end(), 0);
-      for (int ss = r * kTile; ss < std::min(n_ss, (r + 1) * kTile); ++ss) {
-        const std::uint8_t* row =
-            mask + (std::int64_t(asic.panel) * shape.ss + asic.min_ss + ss) * shape.fs + asic.min_fs;
-        for (int fs = 0; fs < n_fs; ++fs) sums[fs] += row[fs];
+    for (int ss = 0; ss < n_ss; ++ss) {
+      const std::int64_t row = (std::int64_t(asic.panel) * shape.ss + asic.min_ss + ss) * shape.fs + asic.min_fs;
+      std::uint8_t* counts = good.data() + std::size_t(ss / kTile) * words * 8;
+      for (int w = 0; w < words; ++w) {
+        std::uint64_t pixels = from(bits, row + w * 64), sum;
+        if (n_fs - w * 64 < 64) pixels &= (std::uint64_t(1) << (n_fs - w * 64)) - 1;
+        pixels = count_in_bytes(pixels);
+        std::memcpy(&sum, counts + w * 8, 8);
+        sum += pixels;
+        std::memcpy(counts + w * 8, &sum, 8);
       }
-      for (int c = 0; c < columns; ++c)
-        for (int i = 0; i < kTile; ++i) good[std::size_t(r) * columns + c] += sums[c * kTile + i];
     }
   }
 
-  int at(int r, int c) const { return good[std::size_t(r) * columns + c]; }
+  // 64 bits from one on.
+  static std::uint64_t from(const std::uint64_t* bits, std::int64_t at) {
+    const std::int64_t word = at >> 6, shift = at & 63;
+    return shift ? bits[word] >> shift | bits[word + 1] << (64 - shift) : bits[word];
+  }
+
+  int at(int r, int c) const { return good[std::size_t(r) * words * 8 + c]; }
 
   // Appends one over the good pixels of the 3 x 3 tiles around each tile.
   void append_weights(std::vector<float>* weights) const {
@@ -164,18 +175,19 @@ int search(const ProposePlan& plan, Dtype dtype, const void* frame, ProposeWorks
 
 ProposePlan::ProposePlan(Shape shape, const std::uint8_t* mask, const float* bin, std::vector<Asic> asics, bool radial_)
     : bins(shape, mask, bin, std::move(asics), kSamplesPerBin), radial(radial_) {
-  weigh_tiles_and_choose_windows(mask);
+  weigh_tiles_and_choose_windows(good_bits(mask, shape.pixels()).data());
 }
 
-ProposePlan::ProposePlan(const ProposePlan& other, const std::uint8_t* mask)
-    : bins(other.bins, mask), radial(other.radial) {
-  weigh_tiles_and_choose_windows(mask);
+ProposePlan::ProposePlan(const ProposePlan& other, const std::uint64_t* good)
+    : bins(other.bins, good), radial(other.radial) {
+  weigh_tiles_and_choose_windows(good);
 }
 
-void ProposePlan::weigh_tiles_and_choose_windows(const std::uint8_t* mask) {
+void ProposePlan::weigh_tiles_and_choose_windows(const std::uint64_t* good) {
   std::vector<Window> all;
+  tile_weight.reserve(bins.shape.pixels() / (kTile * kTile));
   for (std::size_t a = 0; a < bins.asics.size(); ++a) {
-    const TileCounts tiles(bins.shape, bins.asics[a], mask);
+    const TileCounts tiles(bins.shape, bins.asics[a], good);
     tile_first.push_back(std::int64_t(tile_weight.size()));
     tiles.append_weights(&tile_weight);
     append_good_windows(tiles, bins.asics[a], int(a), &all);

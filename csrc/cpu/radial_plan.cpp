@@ -5,6 +5,7 @@
 #include <cstring>
 #include <numeric>
 #include <stdexcept>
+#include <utility>
 
 namespace peakrt {
 namespace {
@@ -38,62 +39,56 @@ int kept(const RadialPlan& plan, int b) {
   return plan.samples_per_bin ? std::min(plan.bin_pixels[b], plan.samples_per_bin) : plan.bin_pixels[b];
 }
 
-// Position of set bit number `rank` of each byte.
-struct SelectInByte {
-  std::uint8_t position[256][8] = {};
+// Of n good pixels of which `keep` are sampled: the first sample whose rank is at least `rank`. It is the quotient
+// (2 keep rank + n - 1) / (2 n) of whole numbers. Half a unit more in the dividend never changes that, and makes up for
+// the rounding of a product with the reciprocal, which takes less time than a division.
+int first_sample_from(int rank, int n, int keep, double reciprocal) {
+  return int((2. * keep * rank + n - 0.5) * reciprocal);
+}
 
-  constexpr SelectInByte() {
-    for (int byte = 0; byte < 256; ++byte)
-      for (int bit = 0, rank = 0; bit < 8; ++bit)
-        if (byte >> bit & 1) position[byte][rank++] = std::uint8_t(bit);
-  }
-};
+constexpr int kStretch = 4096;  // pixels that are worked off together; their bins stay in the nearest cache
+constexpr int kAtOnce = 4, kListed = kStretch + kAtOnce;
+constexpr int kMany =
+    32;  // pixels of a stretch, so many that it takes less time to move whole arrays than single numbers
 
-// 64 pixels, and how many of them are good: a bit each.
-class GoodBits {
- public:
-  explicit GoodBits(std::uint64_t bits) : bits_(bits) {
-    std::uint64_t sums = bits - (bits >> 1 & 0x5555555555555555);
-    sums = (sums & 0x3333333333333333) + (sums >> 2 & 0x3333333333333333);
-    sums_ = ((sums + (sums >> 4)) & 0x0f0f0f0f0f0f0f0f) * kOnes;
-  }
+// Lists the set bits of a word, as numbers from `first` on; returns how many. A few are listed whether they are there
+// or not: how many bad pixels a word has cannot be guessed, and a wrong guess takes as long as listing ten. to: has
+// room for kAtOnce more
+inline int list_bits(std::uint64_t bits, std::int32_t first, std::int32_t* to) {
+  if (!bits) return 0;
+  const int n = int(count_in_bytes(bits) * 0x0101010101010101 >> 56);
+  constexpr std::uint64_t kEnd = std::uint64_t(1) << 63;
+  for (int k = 0; k < kAtOnce; ++k, bits &= bits - 1) to[k] = first + __builtin_ctzll(bits | kEnd);
+  for (int k = kAtOnce; k < n; ++k, bits &= bits - 1) to[k] = first + __builtin_ctzll(bits);
+  return n;
+}
 
-  int count() const { return int(sums_ >> 56); }
+void prefetch(const std::uint16_t* values, std::int64_t n) {
+  for (std::int64_t i = 0; i < n; i += 32) __builtin_prefetch(values + i);
+}
 
-  // Position of the set bit that `rank` set bits precede; without branches, which would be guessed wrong.
-  int select(int rank) const {
-    constexpr std::uint64_t kHigh = 0x8080808080808080;
-    static constexpr SelectInByte kSelect;
-    const std::uint64_t passed = ((std::uint64_t(rank) * kOnes | kHigh) - sums_) & kHigh;  // bytes that end too early
-    const int shift = int((passed >> 7) * kOnes >> 56) * 8;
-    return shift + kSelect.position[bits_ >> shift & 0xff][rank - int(sums_ << 8 >> shift & 0xff)];
-  }
+// Whether at least half of the pixels are good, by a look at some of them. It decides how lists are made, not what is
+// in them. 17 words: no multiple of a row of a common detector.
+bool mostly_good(const std::uint64_t* good, std::int64_t n) {
+  std::int64_t seen = 0, good_ones = 0;
+  for (std::int64_t word = 0; word < bit_words(n); word += 17, seen += 64)
+    good_ones += __builtin_popcountll(good[word]);
+  return 2 * good_ones >= seen;
+}
 
- private:
-  static constexpr std::uint64_t kOnes = 0x0101010101010101;
-  std::uint64_t bits_, sums_;  // byte i of sums: set bits in bytes 0 .. i
-};
+}  // namespace
 
-// One bit a pixel: 1 = bad. mask: 1 = good, 0 = bad.
-std::vector<std::uint64_t> bad_bits(const std::uint8_t* mask, std::int64_t n) {
-  std::vector<std::uint64_t> bits((n + 63) / 64);
+std::vector<std::uint64_t> good_bits(const std::uint8_t* mask, std::int64_t n) {
+  std::vector<std::uint64_t> bits(bit_words(n));
   for (std::int64_t i = 0; i + 8 <= n; i += 8) {
     std::uint64_t eight;
     std::memcpy(&eight, mask + i, 8);
     // The product gathers the lowest bits of eight bytes in its highest byte.
-    bits[i / 64] |= ((eight ^ 0x0101010101010101) * 0x0102040810204080 >> 56) << i % 64;
+    bits[i / 64] |= (eight * 0x0102040810204080 >> 56) << i % 64;
   }
-  for (std::int64_t i = n / 8 * 8; i < n; ++i) bits[i / 64] |= std::uint64_t(!mask[i]) << i % 64;
+  for (std::int64_t i = n / 8 * 8; i < n; ++i) bits[i / 64] |= std::uint64_t(mask[i]) << i % 64;
   return bits;
 }
-
-std::int64_t count_bits(const std::vector<std::uint64_t>& bits) {
-  std::int64_t n = 0;
-  for (std::uint64_t word : bits) n += GoodBits(word).count();
-  return n;
-}
-
-}  // namespace
 
 RadialBins::RadialBins(Shape shape, const float* radius) : pixels(shape.pixels()) {
   if (pixels > INT32_MAX) throw std::invalid_argument("a frame may have at most 2^31 - 1 pixels");
@@ -132,6 +127,16 @@ const RadialBins::Order& RadialBins::order() const {
   return order_;
 }
 
+void RadialBins::keep(RadialLists&& lists) const {
+  const std::lock_guard<std::mutex> lock(spare_lock_);
+  spare_ = std::move(lists);
+}
+
+RadialLists RadialBins::take() const {
+  const std::lock_guard<std::mutex> lock(spare_lock_);
+  return std::exchange(spare_, {});
+}
+
 RadialPlan::RadialPlan(Shape shape_, const std::uint8_t* mask, const float* radius, std::vector<Asic> asics_,
                        int samples_per_bin_)
     : shape(shape_),
@@ -142,21 +147,28 @@ RadialPlan::RadialPlan(Shape shape_, const std::uint8_t* mask, const float* radi
   list_in_one_pass(mask);
 }
 
-RadialPlan::RadialPlan(const RadialPlan& other, const std::uint8_t* mask)
+RadialPlan::RadialPlan(const RadialPlan& other, const std::uint64_t* good)
     : shape(other.shape),
       asics(other.asics),
       n_bins(other.n_bins),
       samples_per_bin(other.samples_per_bin),
       shared(other.shared) {
-  const std::vector<std::uint64_t> bad = bad_bits(mask, shared->pixels);
   // Where every pixel is listed, or most are bad, the order saves nothing.
-  if (samples_per_bin && 2 * count_bits(bad) <= shared->pixels && shared->order().usable)
-    list_from_order(bad);
-  else
-    list_in_one_pass(mask);
+  if (samples_per_bin && mostly_good(good, shared->pixels) && shared->order().usable) {
+    list_from_order(good);
+    return;
+  }
+  std::vector<std::uint8_t> mask(shared->pixels);
+  for (std::int64_t i = 0; i < shared->pixels; ++i) mask[i] = good[i / 64] >> i % 64 & 1;
+  list_in_one_pass(mask.data());
 }
 
-void RadialPlan::lay_out_groups() {
+RadialPlan::~RadialPlan() {
+  if (!bad.empty()) shared->keep(std::move(*this));
+}
+
+std::vector<BinGroup> RadialPlan::layout() const {
+  std::vector<BinGroup> groups;
   std::int64_t size = 0;
   for (int first = 0; first < n_bins; first += kLanes) {
     std::int32_t full = INT32_MAX, deep = 0;
@@ -168,7 +180,7 @@ void RadialPlan::lay_out_groups() {
     groups.push_back({size, full, deep});
     size += std::int64_t(deep) * kLanes;
   }
-  order.assign(size, -1);
+  return groups;
 }
 
 std::int64_t RadialPlan::column(int b) const { return groups[b / kLanes].first + b % kLanes; }
@@ -182,7 +194,8 @@ void RadialPlan::list_in_one_pass(const std::uint8_t* mask) {
   }
   bin_pixels.assign(n_bins + 1, 0);
   for (std::uint16_t b : bin) ++bin_pixels[b];
-  lay_out_groups();
+  groups = layout();
+  order.assign(size_of_order(), -1);
 
   std::vector<EvenRanks> ranks;
   std::vector<std::int64_t> to;    // where in order the next pixel of a bin goes
@@ -202,39 +215,98 @@ void RadialPlan::list_in_one_pass(const std::uint8_t* mask) {
   }
 }
 
-void RadialPlan::list_from_order(const std::vector<std::uint64_t>& bad) {
-  const RadialBins::Order& all = shared->order();
-  bin = shared->bin;
-  bin_pixels.assign(n_bins + 1, 0);
-  for (int b = 0; b < n_bins; ++b) bin_pixels[b] = std::int32_t(all.start[b + 1] - all.start[b]);
-  std::vector<std::uint64_t> good(shared->pixels / 64 + 1, ~std::uint64_t(0));  // a bit for each position in the order
-  for (std::size_t word = 0; word < bad.size(); ++word)
-    for (std::uint64_t bits = bad[word]; bits; bits &= bits - 1) {
-      const std::size_t i = word * 64 + __builtin_ctzll(bits);
-      const std::int64_t at = all.start[bin[i]] + all.rank[i];
-      good[at >> 6] &= ~(std::uint64_t(1) << (at & 63));
-      --bin_pixels[bin[i]];
-      ++bin_pixels[n_bins];
-      bin[i] = std::uint16_t(n_bins);
+void RadialPlan::change_mask(const std::uint64_t* good, std::vector<std::uint8_t>* changed) {
+  const std::uint16_t *all = shared->bin.data(), *rank = shared->order().rank.get();
+  places.clear();
+  std::int32_t bad_now[kListed], flipped[kListed];
+  for (std::int64_t first = 0; first < shared->pixels; first += kStretch) {
+    const std::int64_t end = std::min(shared->pixels, first + kStretch);
+    int n_bad = 0, n_flipped = 0;
+    for (std::int64_t at = first; at < end; at += 64) {
+      const std::uint64_t used = end - at < 64 ? (std::uint64_t(1) << (end - at)) - 1 : ~std::uint64_t(0);
+      const std::uint64_t now = ~good[at / 64] & used, before = std::exchange(bad[at / 64], now);
+      n_bad += list_bits(now, std::int32_t(at), bad_now + n_bad);
+      n_flipped += list_bits(before ^ now, std::int32_t(at), flipped + n_flipped);
     }
-  lay_out_groups();
-  for (int b = 0; b < n_bins; ++b) {
-    const int keep = kept(*this, b);
-    if (!keep) continue;
-    std::int64_t at = all.start[b] >> 6, before = 0;  // the word at hand, and good pixels of the bin before it
-    GoodBits word(good[at] & ~std::uint64_t(0) << (all.start[b] & 63));
-    std::int64_t to = column(b);
-    EvenRanks ranks(bin_pixels[b], keep);
+    if (n_bad > kMany && end < shared->pixels) {
+      prefetch(all + end, std::min<std::int64_t>(kStretch, shared->pixels - end));
+      prefetch(rank + end, std::min<std::int64_t>(kStretch, shared->pixels - end));
+    }
+    if (n_flipped > kMany)
+      std::copy(all + first, all + end, bin.data() + first);
+    else
+      for (int k = 0; k < n_flipped; ++k) bin[flipped[k]] = all[flipped[k]];
+    for (int k = 0; n_flipped && k < n_bad; ++k) bin[bad_now[k]] = std::uint16_t(n_bins);
+    for (int k = 0; k < n_flipped; ++k) (*changed)[all[flipped[k]]] = 1;
+    const std::size_t known = places.size();
+    places.resize(known + n_bad);
+    for (int k = 0; k < n_bad; ++k) places[known + k] = {all[bad_now[k]], rank[bad_now[k]]};
+  }
+}
+
+void RadialPlan::list_from_order(const std::uint64_t* good) {
+  const RadialBins::Order& all = shared->order();
+  static_cast<RadialLists&>(*this) = shared->take();
+  std::vector<std::uint8_t> changed(n_bins);
+  if (bad.empty()) {  // no lists at hand to change: begin with those of good pixels alone
+    bin = shared->bin;
+    bad.assign((shared->pixels + 63) / 64, 0);
+  }
+  change_mask(good, &changed);
+
+  // Ranks of the bad pixels of each bin, among all pixels of the bin, in ascending order.
+  std::vector<std::int32_t> first(n_bins + 1);
+  for (const Place& place : places) ++first[place.bin + 1];
+  bin_pixels.resize(n_bins + 1);
+  for (int b = 0; b < n_bins; ++b) bin_pixels[b] = std::int32_t(all.start[b + 1] - all.start[b]) - first[b + 1];
+  bin_pixels[n_bins] = std::int32_t(places.size());
+  std::partial_sum(first.begin(), first.end(), first.begin());
+  bad_ranks.resize(places.size());
+  std::vector<std::int32_t> next = first;
+  for (const Place& place : places) bad_ranks[next[place.bin]++] = place.rank;
+
+  std::vector<BinGroup> groups_now = layout();
+  if (groups_now != groups) {
+    groups = std::move(groups_now);
+    order.resize(size_of_order());
+    changed.assign(n_bins, 1);
+  }
+  std::vector<std::int32_t> passed;  // bad pixels between the last sample and this one
+  for (int b = 0; b < n_bins; ++b)
+    if (changed[b]) list_bin(b, bad_ranks.data() + first[b], first[b + 1] - first[b], &passed);
+  const std::int64_t padded = std::int64_t(groups.size()) * kLanes;
+  for (std::int64_t b = n_bins; b < padded; ++b) pad(int(b), 0);
+}
+
+void RadialPlan::list_bin(int b, const std::uint16_t* bad_ranks, int n_bad, std::vector<std::int32_t>* passed) {
+  const int keep = kept(*this, b);
+  std::int64_t to = column(b);
+  if (keep) {
+    const RadialBins::Order& all = shared->order();
+    const int n = bin_pixels[b];
+    const double reciprocal = 0.5 / n;
+    passed->assign(keep + 1, 0);
+    // A bad pixel that j others precede comes before the good ones of rank bad_ranks[j] - j and above.
+    for (int j = 0; j < n_bad; ++j)
+      ++(*passed)[std::min(keep, first_sample_from(bad_ranks[j] - j, n, keep, reciprocal))];
+    const std::int32_t* pixel = all.pixel.get() + all.start[b];
+    EvenRanks ranks(n, keep);
+    std::int64_t before = 0;
     for (int k = 0; k < keep; ++k, ranks.advance(), to += kLanes) {
-      while (ranks.rank() >= before + word.count()) {
-        before += word.count();
-        word = GoodBits(good[++at]);
-      }
-      order[to] = std::int32_t(at * 64 + word.select(int(ranks.rank() - before)));
+      before += (*passed)[k];
+      order[to] = pixel[ranks.rank() + before];
     }
   }
-  for (std::int32_t& position : order)
-    if (position >= 0) position = all.pixel[position];
+  pad(b, keep);
+}
+
+void RadialPlan::pad(int b, int from) {
+  const BinGroup& group = groups[b / kLanes];
+  for (int k = from; k < group.deep; ++k) order[group.first + std::int64_t(k) * kLanes + b % kLanes] = -1;
+}
+
+std::int64_t RadialPlan::size_of_order() const {
+  return groups.empty() ? 0 : groups.back().first + std::int64_t(groups.back().deep) * kLanes;
 }
 
 }  // namespace peakrt

@@ -16,8 +16,9 @@ cdef extern from "peakrt/peak.hpp" namespace "peakrt" nogil:
         float var_ss, var_fs, cov, score, err_ss, err_fs
     cdef struct Asic:
         int32_t panel, min_ss, end_ss, min_fs, end_fs
-    cdef struct Shape:
+    cdef cppclass Shape:
         int32_t panel, ss, fs
+        int64_t pixels()
 
 cdef extern from "peakrt/dtype.hpp" namespace "peakrt" nogil:
     cdef enum class Dtype(int):
@@ -32,7 +33,9 @@ cdef extern from "peakrt/radial_plan.hpp" namespace "peakrt" nogil:
     cdef struct BinGroup:
         int64_t first
         int32_t full, deep
+    int64_t bit_words(int64_t)
     cdef cppclass RadialPlan:
+        Shape shape
         int n_bins
         vector[uint16_t] bin
         vector[int32_t] bin_pixels, order
@@ -43,7 +46,7 @@ cdef extern from "peakrt/peakfinder8.hpp" namespace "peakrt" nogil:
         int block_span
         vector[uint16_t] block_bin, block_good
         Peakfinder8Plan(Shape, const uint8_t*, const float*, vector[Asic], int) except +
-        Peakfinder8Plan(const Peakfinder8Plan&, const uint8_t*) except +
+        Peakfinder8Plan(const Peakfinder8Plan&, const uint64_t*) except +
     cdef cppclass Peakfinder8Workspace:
         vector[Peak] peaks
         vector[float] threshold, offset
@@ -87,7 +90,7 @@ cdef extern from "peakrt/propose.hpp" namespace "peakrt" nogil:
         vector[Window] windows
         float megapixels()
         ProposePlan(Shape, const uint8_t*, const float*, vector[Asic], bool) except +
-        ProposePlan(const ProposePlan&, const uint8_t*) except +
+        ProposePlan(const ProposePlan&, const uint64_t*) except +
     cdef cppclass ProposeWorkspace:
         vector[Candidate] candidates
         vector[float] mean, inverse, photons
@@ -237,6 +240,11 @@ def set_instruction_set(name):
     c_set_instruction_set(name.encode())
 
 
+cdef _check_bits(const uint64_t[::1] good, Shape shape):
+    if good.shape[0] != bit_words(shape.pixels()):
+        raise ValueError("a mask of {} words for {} pixels".format(good.shape[0], shape.pixels()))
+
+
 cdef class Plan:
     """Peakfinder8Plan: what peakfinder8 derives from mask, radius and ASICs."""
     cdef Peakfinder8Plan* plan
@@ -253,11 +261,12 @@ cdef class Plan:
     def __dealloc__(self):
         del self.plan
 
-    def with_mask(self, const uint8_t[:, :, ::1] mask):
-        """The plan of another mask of the same shape."""
+    def with_mask(self, const uint64_t[::1] good):
+        """The plan of another mask, given as bits."""
         cdef Plan derived = Plan.__new__(Plan)
+        _check_bits(good, self.plan.shape)
         with nogil:
-            derived.plan = new Peakfinder8Plan(dereference(self.plan), &mask[0, 0, 0])
+            derived.plan = new Peakfinder8Plan(dereference(self.plan), &good[0])
         return derived
 
     def arrays(self):
@@ -328,11 +337,12 @@ cdef class ProposerPlan:
     def __dealloc__(self):
         del self.plan
 
-    def with_mask(self, const uint8_t[:, :, ::1] mask):
-        """The plan of another mask of the same shape."""
+    def with_mask(self, const uint64_t[::1] good):
+        """The plan of another mask, given as bits."""
         cdef ProposerPlan derived = ProposerPlan.__new__(ProposerPlan)
+        _check_bits(good, self.plan.bins.shape)
         with nogil:
-            derived.plan = new ProposePlan(dereference(self.plan), &mask[0, 0, 0])
+            derived.plan = new ProposePlan(dereference(self.plan), &good[0])
         return derived
 
     def arrays(self):

@@ -40,11 +40,29 @@ def as_mask(mask: npt.ArrayLike | None, shape: tuple[int, ...]) -> npt.NDArray[n
     """
     if mask is None:
         return np.ones(shape, np.uint8)
-    array = np.asarray(mask)
-    if array.size != int(np.prod(shape)):
-        raise ValueError(f"mask has shape {array.shape}, the frame needs {shape}")
+    array = _of_size(np.asarray(mask), shape)
     zero = array.dtype.type(0)  # of the same type: comparing to a plain 0 takes numpy seven times as long
     return np.ascontiguousarray(array.reshape(shape) != zero).view(np.uint8)
+
+
+def as_mask_bits(mask: npt.ArrayLike | None, shape: tuple[int, ...]) -> npt.NDArray[np.uint64]:
+    """Give a mask (nonzero = good; None: all good) as bits in words: pixel i is bit i % 64 of word i // 64.
+
+    One word or part of one stands at the end, so that 64 bits can be read from any pixel on. Raises ValueError as
+    :func:`as_mask` does.
+    """
+    is_bool = isinstance(mask, np.ndarray) and mask.dtype == np.bool_
+    array = _of_size(mask, shape) if is_bool else as_mask(mask, shape)
+    packed = np.packbits(array.reshape(-1), bitorder="little")
+    words = np.zeros(array.size // 64 + 2, "<u8")
+    words.view(np.uint8)[: packed.size] = packed
+    return words.astype(np.uint64, copy=False)
+
+
+def _of_size(mask: Any, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    if mask.size != int(np.prod(shape)):
+        raise ValueError(f"mask has shape {mask.shape}, the frame needs {shape}")
+    return mask
 
 
 def as_radius(radius: npt.ArrayLike) -> npt.NDArray[np.float32]:

@@ -22,8 +22,8 @@ struct Peakfinder8Plan : RadialPlan {
   // mask: 1 = good, 0 = bad; radius: pixels, >= 0. samples_per_bin 0: every pixel counts.
   Peakfinder8Plan(Shape shape, const std::uint8_t* mask, const float* radius, std::vector<Asic> asics,
                   int samples_per_bin);
-  // The plan of another mask: equal to one made from nothing.
-  Peakfinder8Plan(const Peakfinder8Plan& other, const std::uint8_t* mask);
+  // The plan of another mask: equal to one made from nothing. good: its bits, see good_bits().
+  Peakfinder8Plan(const Peakfinder8Plan& other, const std::uint64_t* good);
 
  private:
   void summarise_blocks();

@@ -25,11 +25,11 @@ struct ProposePlan {
   float megapixels() const { return most(1.f, float(bins.shape.pixels() - bins.bin_pixels.back())) / 1e6f; }
   // bin: of each pixel, its radius in pixels or the number of its tile
   ProposePlan(Shape shape, const std::uint8_t* mask, const float* bin, std::vector<Asic> asics, bool radial);
-  // The plan of another mask: equal to one made from nothing.
-  ProposePlan(const ProposePlan& other, const std::uint8_t* mask);
+  // The plan of another mask: equal to one made from nothing. good: its bits, see good_bits().
+  ProposePlan(const ProposePlan& other, const std::uint64_t* good);
 
  private:
-  void weigh_tiles_and_choose_windows(const std::uint8_t* mask);
+  void weigh_tiles_and_choose_windows(const std::uint64_t* good);
 };
 
 // What one thread writes while it works on a frame.

@@ -1,7 +1,9 @@
 // Which bin each pixel lies in, and which pixels the statistics of a bin look at: what depends on geometry and mask.
 //
 // A plan is made in one of two ways, with the same result: from nothing, in one pass over the pixels; or for another
-// mask of the same geometry, from lists that are sorted once, which takes a fraction of the time.
+// mask of the same geometry, from pixels that are sorted once, which takes a fraction of the time. The lists of a plan
+// that is gone are kept and changed for the next one, so that a mask for every event needs no new memory for every
+// event.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -16,9 +18,42 @@ namespace peakrt {
 struct BinGroup {
   std::int64_t first;       // where its pixel indices start in RadialPlan::order
   std::int32_t full, deep;  // rows in which every lane has a pixel; rows in all
+
+  bool operator==(const BinGroup& other) const {
+    return first == other.first && full == other.full && deep == other.deep;
+  }
 };
 
 constexpr int kLanes = 32;  // bins in a group
+
+// A mask as bits, 1 = good: pixel i is bit i % 64 of word i / 64. There is a word more than the pixels need, or part of
+// one, so that 64 bits can be read from any pixel on.
+inline std::int64_t bit_words(std::int64_t pixels) { return pixels / 64 + 2; }
+// Set bits of each byte of a word.
+inline std::uint64_t count_in_bytes(std::uint64_t bits) {
+  bits -= bits >> 1 & 0x5555555555555555;
+  bits = (bits & 0x3333333333333333) + (bits >> 2 & 0x3333333333333333);
+  return (bits + (bits >> 4)) & 0x0f0f0f0f0f0f0f0f;
+}
+// mask: 1 = good, 0 = bad
+std::vector<std::uint64_t> good_bits(const std::uint8_t* mask, std::int64_t pixels);
+
+// Of a pixel: its bin, and how many pixels of the bin come before it.
+struct Place {
+  std::uint16_t bin, rank;
+};
+
+// What a plan lists for one mask.
+struct RadialLists {
+  std::vector<std::uint16_t> bin;        // of each pixel; n_bins where the mask is bad
+  std::vector<std::int32_t> bin_pixels;  // good pixels of each bin; last, the bad pixels of the frame
+  std::vector<std::int32_t> order;       // pixel of each (group, row, lane); -1 is padding
+  std::vector<BinGroup> groups;
+  // Of the bad pixels, where the lists were made from the order of the pixels; else empty.
+  std::vector<std::uint64_t> bad;        // one bit a pixel
+  std::vector<Place> places;             // in raster order
+  std::vector<std::uint16_t> bad_ranks;  // bin by bin, ascending
+};
 
 // The bin of each pixel, good or bad. The plans of all masks share it.
 class RadialBins {
@@ -35,6 +70,9 @@ class RadialBins {
   RadialBins(Shape shape, const float* radius);
   // The order is made when it is first asked for: it takes 6 bytes a pixel, which a run with one mask never needs.
   const Order& order() const;
+  // Keeps the lists of a plan that is gone, and gives them to the next one; of several the last.
+  void keep(RadialLists&& lists) const;
+  RadialLists take() const;
 
   const std::int64_t pixels;
   int n_bins;
@@ -43,28 +81,35 @@ class RadialBins {
  private:
   mutable std::once_flag sorted_;
   mutable Order order_;
+  mutable std::mutex spare_lock_;
+  mutable RadialLists spare_;
 };
 
-struct RadialPlan {
+struct RadialPlan : RadialLists {
   Shape shape;
   std::vector<Asic> asics;
   int n_bins;
-  int samples_per_bin;                   // good pixels of a bin, at most, that order lists; 0: all
-  std::vector<std::uint16_t> bin;        // of each pixel; n_bins where the mask is bad
-  std::vector<std::int32_t> bin_pixels;  // good pixels of each bin; last, the bad pixels of the frame
-  std::vector<std::int32_t> order;       // pixel of each (group, row, lane); -1 is padding
-  std::vector<BinGroup> groups;
+  int samples_per_bin;  // good pixels of a bin, at most, that order lists; 0: all
   std::shared_ptr<const RadialBins> shared;
 
   // mask: 1 = good, 0 = bad; radius: pixels, >= 0.
   RadialPlan(Shape shape, const std::uint8_t* mask, const float* radius, std::vector<Asic> asics, int samples_per_bin);
-  // The plan of another mask: equal to one made from nothing.
-  RadialPlan(const RadialPlan& other, const std::uint8_t* mask);
+  // The plan of another mask: equal to one made from nothing. good: its bits, see good_bits().
+  RadialPlan(const RadialPlan& other, const std::uint64_t* good);
+  RadialPlan(const RadialPlan&) = delete;
+  RadialPlan& operator=(const RadialPlan&) = delete;
+  ~RadialPlan();
 
  private:
   void list_in_one_pass(const std::uint8_t* mask);
-  void list_from_order(const std::vector<std::uint64_t>& bad);
-  void lay_out_groups();
+  void list_from_order(const std::uint64_t* good);
+  // Takes over a mask: bin, bad and places are its; marks the bins whose pixels changed.
+  void change_mask(const std::uint64_t* good, std::vector<std::uint8_t>* changed);
+  // bad_ranks: of its bad pixels among all of its pixels, ascending; passed: memory to work in
+  void list_bin(int b, const std::uint16_t* bad_ranks, int n_bad, std::vector<std::int32_t>* passed);
+  void pad(int b, int from);
+  std::vector<BinGroup> layout() const;
+  std::int64_t size_of_order() const;
   std::int64_t column(int b) const;  // where in order the first pixel of a bin goes; the next ones follow kLanes apart
 };
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _native
-from ..arrays import MAX_INT, as_frame, as_mask, as_radius, check_asics, whole_panels
+from ..arrays import MAX_INT, as_frame, as_mask, as_mask_bits, as_radius, check_asics, whole_panels
 from ..contracts import BatchFinder, FrameFinder, Setup, Stateless
 from ..peaks import PEAK, PeakArray
 
@@ -93,7 +93,7 @@ class Peakfinder8:
 
         mask : (panel, ss, fs), True = good, or None. Raises ValueError if it has another number of pixels.
         """
-        return self._of_plan(self._plan.with_mask(as_mask(mask, self.shape)))
+        return self._of_plan(self._plan.with_mask(as_mask_bits(mask, self.shape)))
 
     def _of_plan(self, plan: _native.Plan) -> Peakfinder8:
         twin = object.__new__(Peakfinder8)

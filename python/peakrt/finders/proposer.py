@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _native
-from ..arrays import as_frame, as_mask, check_asics, whole_panels
+from ..arrays import as_frame, as_mask, as_mask_bits, check_asics, whole_panels
 from ..peaks import PEAK, PeakArray
 
 #: One candidate, field for field the ``struct Candidate`` of ``csrc/include/peakrt/propose.hpp``.
@@ -71,7 +71,7 @@ class Proposer:
         The first call sorts the pixels by bin, which takes 6 bytes a pixel that all proposers made from this one share.
         mask : (panel, ss, fs), nonzero = good. Raises ValueError if it has another number of pixels.
         """
-        return self._of_plan(self._plan.with_mask(as_mask(mask, self.shape)))
+        return self._of_plan(self._plan.with_mask(as_mask_bits(mask, self.shape)))
 
     def _of_plan(self, plan: _native.ProposerPlan) -> Proposer:
         twin = object.__new__(Proposer)
