@@ -48,15 +48,14 @@ int first_sample_from(int rank, int n, int keep, double reciprocal) {
 
 constexpr int kStretch = 4096;  // pixels that are worked off together; their bins stay in the nearest cache
 constexpr int kAtOnce = 4, kListed = kStretch + kAtOnce;
-constexpr int kMany =
-    32;  // pixels of a stretch, so many that it takes less time to move whole arrays than single numbers
+constexpr int kMany = 32;  // pixels of a stretch, so many that it takes less time to load all than to wait for each
 
 // Lists the set bits of a word, as numbers from `first` on; returns how many. A few are listed whether they are there
 // or not: how many bad pixels a word has cannot be guessed, and a wrong guess takes as long as listing ten. to: has
 // room for kAtOnce more
 inline int list_bits(std::uint64_t bits, std::int32_t first, std::int32_t* to) {
   if (!bits) return 0;
-  const int n = int(count_in_bytes(bits) * 0x0101010101010101 >> 56);
+  const int n = count_bits(bits);
   constexpr std::uint64_t kEnd = std::uint64_t(1) << 63;
   for (int k = 0; k < kAtOnce; ++k, bits &= bits - 1) to[k] = first + __builtin_ctzll(bits | kEnd);
   for (int k = kAtOnce; k < n; ++k, bits &= bits - 1) to[k] = first + __builtin_ctzll(bits);
@@ -67,13 +66,22 @@ void prefetch(const std::uint16_t* values, std::int64_t n) {
   for (std::int64_t i = 0; i < n; i += 32) __builtin_prefetch(values + i);
 }
 
-// Whether at least half of the pixels are good, by a look at some of them. It decides how lists are made, not what is
-// in them. 17 words: no multiple of a row of a common detector.
-bool mostly_good(const std::uint64_t* good, std::int64_t n) {
+// Both decide how lists are made, not what is in them, by a look at every 17th word: no multiple of a row of a common
+// detector. Whether at least half of the pixels are good; whether fewer pixels differ from the bad ones of before than
+// are bad.
+constexpr int kLook = 17;
+bool mostly_good(const std::uint64_t* good, std::int64_t pixels) {
   std::int64_t seen = 0, good_ones = 0;
-  for (std::int64_t word = 0; word < bit_words(n); word += 17, seen += 64)
-    good_ones += __builtin_popcountll(good[word]);
+  for (std::int64_t word = 0; word <= pixels / 64; word += kLook, seen += 64) good_ones += count_bits(good[word]);
   return 2 * good_ones >= seen;
+}
+bool much_alike(const std::uint64_t* good, const std::uint64_t* bad, std::int64_t pixels) {
+  std::int64_t different = 0, bad_ones = 0;
+  for (std::int64_t word = 0; word < pixels / 64; word += kLook) {
+    bad_ones += count_bits(~good[word]);
+    different += count_bits(~good[word] ^ bad[word]);
+  }
+  return different < bad_ones;
 }
 
 }  // namespace
@@ -215,55 +223,71 @@ void RadialPlan::list_in_one_pass(const std::uint8_t* mask) {
   }
 }
 
-void RadialPlan::change_mask(const std::uint64_t* good, std::vector<std::uint8_t>* changed) {
+std::vector<Place> RadialPlan::change_mask(const std::uint64_t* good, bool afresh) {
   const std::uint16_t *all = shared->bin.data(), *rank = shared->order().rank.get();
-  places.clear();
-  std::int32_t bad_now[kListed], flipped[kListed];
+  std::vector<Place> places;
+  std::int32_t flipped[kListed];
   for (std::int64_t first = 0; first < shared->pixels; first += kStretch) {
     const std::int64_t end = std::min(shared->pixels, first + kStretch);
-    int n_bad = 0, n_flipped = 0;
+    int n = 0;
     for (std::int64_t at = first; at < end; at += 64) {
       const std::uint64_t used = end - at < 64 ? (std::uint64_t(1) << (end - at)) - 1 : ~std::uint64_t(0);
       const std::uint64_t now = ~good[at / 64] & used, before = std::exchange(bad[at / 64], now);
-      n_bad += list_bits(now, std::int32_t(at), bad_now + n_bad);
-      n_flipped += list_bits(before ^ now, std::int32_t(at), flipped + n_flipped);
+      n += list_bits(before ^ now, std::int32_t(at), flipped + n);
     }
-    if (n_bad > kMany && end < shared->pixels) {
+    if (n > kMany && end < shared->pixels) {
       prefetch(all + end, std::min<std::int64_t>(kStretch, shared->pixels - end));
       prefetch(rank + end, std::min<std::int64_t>(kStretch, shared->pixels - end));
     }
-    if (n_flipped > kMany)
-      std::copy(all + first, all + end, bin.data() + first);
-    else
-      for (int k = 0; k < n_flipped; ++k) bin[flipped[k]] = all[flipped[k]];
-    for (int k = 0; n_flipped && k < n_bad; ++k) bin[bad_now[k]] = std::uint16_t(n_bins);
-    for (int k = 0; k < n_flipped; ++k) (*changed)[all[flipped[k]]] = 1;
+    if (afresh) std::copy(all + first, all + end, bin.data() + first);
     const std::size_t known = places.size();
-    places.resize(known + n_bad);
-    for (int k = 0; k < n_bad; ++k) places[known + k] = {all[bad_now[k]], rank[bad_now[k]]};
+    places.resize(known + n);
+    for (int k = 0; k < n; ++k) {
+      const std::int32_t i = flipped[k];
+      places[known + k] = {all[i], rank[i]};
+      const std::uint16_t is_bad = bad[i / 64] >> (i & 63) & 1;
+      bin[i] =
+          std::uint16_t(is_bad * n_bins + (1 - is_bad) * all[i]);  // without a branch, which would be guessed wrong
+    }
   }
+  return places;
+}
+
+void RadialPlan::flip_ranks(const std::vector<Place>& places, std::vector<std::uint8_t>* changed) {
+  std::vector<std::int32_t> first(n_bins + 1), bad_first_now(n_bins + 1);
+  for (const Place& place : places) ++first[place.bin + 1];
+  std::partial_sum(first.begin(), first.end(), first.begin());
+  std::vector<std::uint16_t> flipped(places.size()), ranks(bad_ranks.size() + places.size());
+  std::vector<std::int32_t> next(first);
+  for (const Place& place : places) flipped[next[place.bin]++] = place.rank;
+  auto to = ranks.begin();
+  for (int b = 0; b < n_bins; ++b) {
+    (*changed)[b] |= first[b + 1] > first[b];
+    to = std::set_symmetric_difference(bad_ranks.begin() + bad_first[b], bad_ranks.begin() + bad_first[b + 1],
+                                       flipped.begin() + first[b], flipped.begin() + first[b + 1], to);
+    bad_first_now[b + 1] = std::int32_t(to - ranks.begin());
+  }
+  ranks.resize(bad_first_now[n_bins]);
+  bad_ranks = std::move(ranks);
+  bad_first = std::move(bad_first_now);
 }
 
 void RadialPlan::list_from_order(const std::uint64_t* good) {
   const RadialBins::Order& all = shared->order();
   static_cast<RadialLists&>(*this) = shared->take();
-  std::vector<std::uint8_t> changed(n_bins);
-  if (bad.empty()) {  // no lists at hand to change: begin with those of good pixels alone
-    bin = shared->bin;
+  const bool afresh = bad.empty() || !much_alike(good, bad.data(), shared->pixels);
+  std::vector<std::uint8_t> changed(n_bins, afresh);
+  if (afresh) {
+    bin.resize(shared->pixels);
     bad.assign((shared->pixels + 63) / 64, 0);
+    bad_ranks.clear();
+    bad_first.assign(n_bins + 1, 0);
   }
-  change_mask(good, &changed);
-
-  // Ranks of the bad pixels of each bin, among all pixels of the bin, in ascending order.
-  std::vector<std::int32_t> first(n_bins + 1);
-  for (const Place& place : places) ++first[place.bin + 1];
+  flip_ranks(change_mask(good, afresh), &changed);
   bin_pixels.resize(n_bins + 1);
-  for (int b = 0; b < n_bins; ++b) bin_pixels[b] = std::int32_t(all.start[b + 1] - all.start[b]) - first[b + 1];
-  bin_pixels[n_bins] = std::int32_t(places.size());
-  std::partial_sum(first.begin(), first.end(), first.begin());
-  bad_ranks.resize(places.size());
-  std::vector<std::int32_t> next = first;
-  for (const Place& place : places) bad_ranks[next[place.bin]++] = place.rank;
+  for (int b = 0; b < n_bins; ++b)
+    bin_pixels[b] = std::int32_t(all.start[b + 1] - all.start[b]) - (bad_first[b + 1] - bad_first[b]);
+  bin_pixels[n_bins] = bad_first[n_bins];
 
   std::vector<BinGroup> groups_now = layout();
   if (groups_now != groups) {
@@ -273,12 +297,12 @@ void RadialPlan::list_from_order(const std::uint64_t* good) {
   }
   std::vector<std::int32_t> passed;  // bad pixels between the last sample and this one
   for (int b = 0; b < n_bins; ++b)
-    if (changed[b]) list_bin(b, bad_ranks.data() + first[b], first[b + 1] - first[b], &passed);
+    if (changed[b]) list_bin(b, &passed);
   const std::int64_t padded = std::int64_t(groups.size()) * kLanes;
   for (std::int64_t b = n_bins; b < padded; ++b) pad(int(b), 0);
 }
 
-void RadialPlan::list_bin(int b, const std::uint16_t* bad_ranks, int n_bad, std::vector<std::int32_t>* passed) {
+void RadialPlan::list_bin(int b, std::vector<std::int32_t>* passed) {
   const int keep = kept(*this, b);
   std::int64_t to = column(b);
   if (keep) {
@@ -286,9 +310,10 @@ void RadialPlan::list_bin(int b, const std::uint16_t* bad_ranks, int n_bad, std:
     const int n = bin_pixels[b];
     const double reciprocal = 0.5 / n;
     passed->assign(keep + 1, 0);
-    // A bad pixel that j others precede comes before the good ones of rank bad_ranks[j] - j and above.
-    for (int j = 0; j < n_bad; ++j)
-      ++(*passed)[std::min(keep, first_sample_from(bad_ranks[j] - j, n, keep, reciprocal))];
+    // A bad pixel that j others precede comes before the good ones of its rank - j and above.
+    const std::uint16_t* bad_rank = bad_ranks.data() + bad_first[b];
+    for (int j = 0; j < bad_first[b + 1] - bad_first[b]; ++j)
+      ++(*passed)[std::min(keep, first_sample_from(bad_rank[j] - j, n, keep, reciprocal))];
     const std::int32_t* pixel = all.pixel.get() + all.start[b];
     EvenRanks ranks(n, keep);
     std::int64_t before = 0;

@@ -35,6 +35,7 @@ inline std::uint64_t count_in_bytes(std::uint64_t bits) {
   bits = (bits & 0x3333333333333333) + (bits >> 2 & 0x3333333333333333);
   return (bits + (bits >> 4)) & 0x0f0f0f0f0f0f0f0f;
 }
+inline int count_bits(std::uint64_t bits) { return int(count_in_bytes(bits) * 0x0101010101010101 >> 56); }
 // mask: 1 = good, 0 = bad
 std::vector<std::uint64_t> good_bits(const std::uint8_t* mask, std::int64_t pixels);
 
@@ -51,8 +52,8 @@ struct RadialLists {
   std::vector<BinGroup> groups;
   // Of the bad pixels, where the lists were made from the order of the pixels; else empty.
   std::vector<std::uint64_t> bad;        // one bit a pixel
-  std::vector<Place> places;             // in raster order
-  std::vector<std::uint16_t> bad_ranks;  // bin by bin, ascending
+  std::vector<std::uint16_t> bad_ranks;  // among all pixels of the bin, ascending, bin by bin
+  std::vector<std::int32_t> bad_first;   // where a bin's start in bad_ranks, and the end
 };
 
 // The bin of each pixel, good or bad. The plans of all masks share it.
@@ -103,10 +104,12 @@ struct RadialPlan : RadialLists {
  private:
   void list_in_one_pass(const std::uint8_t* mask);
   void list_from_order(const std::uint64_t* good);
-  // Takes over a mask: bin, bad and places are its; marks the bins whose pixels changed.
-  void change_mask(const std::uint64_t* good, std::vector<std::uint8_t>* changed);
-  // bad_ranks: of its bad pixels among all of its pixels, ascending; passed: memory to work in
-  void list_bin(int b, const std::uint16_t* bad_ranks, int n_bad, std::vector<std::int32_t>* passed);
+  // Takes over a mask in bad and bin; returns the places of the pixels that became good or bad, in raster order.
+  // afresh: all were good before
+  std::vector<Place> change_mask(const std::uint64_t* good, bool afresh);
+  // Takes such pixels into bad_ranks or out of them, and marks their bins.
+  void flip_ranks(const std::vector<Place>& places, std::vector<std::uint8_t>* changed);
+  void list_bin(int b, std::vector<std::int32_t>* passed);  // passed: memory to work in
   void pad(int b, int from);
   std::vector<BinGroup> layout() const;
   std::int64_t size_of_order() const;
