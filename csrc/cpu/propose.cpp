@@ -12,6 +12,16 @@
 namespace peakrt {
 namespace {
 
+// The weight of a tile by the good pixels of the 3 x 3 tiles around it: too few say nothing of the background.
+struct Weights {
+  float of[9 * kTile * kTile + 1];
+
+  constexpr Weights() : of() {
+    for (int n = 10; n <= 9 * kTile * kTile; ++n) of[n] = 1.f / float(n);
+  }
+};
+constexpr Weights kWeights;
+
 // Good pixels of each tile of an ASIC, counted for eight tiles of a row at a time: a tile is as wide as a byte has
 // bits.
 struct TileCounts {
@@ -56,7 +66,7 @@ struct TileCounts {
         for (int c = 0; c < columns; ++c) three[c + 1] += at(y, c);
       for (int c = 0; c < columns; ++c) {
         const int n = three[c] + three[c + 1] + three[c + 2];
-        weights->push_back(n > 9 ? 1.f / float(n) : 0.f);
+        weights->push_back(kWeights.of[n]);
       }
     }
   }

@@ -46,6 +46,9 @@ int first_sample_from(int rank, int n, int keep, double reciprocal) {
   return int((2. * keep * rank + n - 0.5) * reciprocal);
 }
 
+// Its rank: (2 k + 1) n / (2 keep), by the same reasoning.
+int sample_rank(int k, int n, double reciprocal) { return int((double(2 * k + 1) * n + 0.5) * reciprocal); }
+
 constexpr int kStretch = 4096;  // pixels that are worked off together; their bins stay in the nearest cache
 constexpr int kAtOnce = 4, kListed = kStretch + kAtOnce;
 constexpr int kMany = 32;  // pixels of a stretch, so many that it takes less time to load all than to wait for each
@@ -282,6 +285,7 @@ void RadialPlan::list_from_order(const std::uint64_t* good) {
     bad.assign((shared->pixels + 63) / 64, 0);
     bad_ranks.clear();
     bad_first.assign(n_bins + 1, 0);
+    groups.clear();
   }
   flip_ranks(change_mask(good, afresh), &changed);
   bin_pixels.resize(n_bins + 1);
@@ -308,18 +312,17 @@ void RadialPlan::list_bin(int b, std::vector<std::int32_t>* passed) {
   if (keep) {
     const RadialBins::Order& all = shared->order();
     const int n = bin_pixels[b];
-    const double reciprocal = 0.5 / n;
+    const double reciprocal = 0.5 / n, reciprocal_of_keep = 0.5 / keep;
     passed->assign(keep + 1, 0);
     // A bad pixel that j others precede comes before the good ones of its rank - j and above.
     const std::uint16_t* bad_rank = bad_ranks.data() + bad_first[b];
     for (int j = 0; j < bad_first[b + 1] - bad_first[b]; ++j)
       ++(*passed)[std::min(keep, first_sample_from(bad_rank[j] - j, n, keep, reciprocal))];
     const std::int32_t* pixel = all.pixel.get() + all.start[b];
-    EvenRanks ranks(n, keep);
-    std::int64_t before = 0;
-    for (int k = 0; k < keep; ++k, ranks.advance(), to += kLanes) {
+    int before = 0;
+    for (int k = 0; k < keep; ++k, to += kLanes) {
       before += (*passed)[k];
-      order[to] = pixel[ranks.rank() + before];
+      order[to] = pixel[sample_rank(k, n, reciprocal_of_keep) + before];
     }
   }
   pad(b, keep);

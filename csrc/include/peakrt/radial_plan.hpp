@@ -50,9 +50,9 @@ struct RadialLists {
   std::vector<std::int32_t> bin_pixels;  // good pixels of each bin; last, the bad pixels of the frame
   std::vector<std::int32_t> order;       // pixel of each (group, row, lane); -1 is padding
   std::vector<BinGroup> groups;
-  // Of the bad pixels, where the lists were made from the order of the pixels; else empty.
+  // Where the lists were made from the order of the pixels, to be changed for another mask; else empty.
   std::vector<std::uint64_t> bad;        // one bit a pixel
-  std::vector<std::uint16_t> bad_ranks;  // among all pixels of the bin, ascending, bin by bin
+  std::vector<std::uint16_t> bad_ranks;  // of the bad pixels, among all pixels of the bin, ascending, bin by bin
   std::vector<std::int32_t> bad_first;   // where a bin's start in bad_ranks, and the end
 };
 
