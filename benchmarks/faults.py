@@ -368,10 +368,10 @@ def ranks(bench: Bench, kills: int) -> Iterator[Row]:
         out = bench.fresh()
         if trial:
             _kill_a_rank(bench, launcher, out, row, whole)
-        ended = _mpi(launcher, bench.arguments(out, "--resume"), out.parent)
-        if ended.wait():
+        ended = None if out.exists() else _mpi(launcher, bench.arguments(out, "--resume"), out.parent)
+        if ended is not None and ended.wait():
             row.wrong.append(
-                f"--resume of the job ended with {ended.returncode}: {(out.parent / 'said').read_text()[-300:]}"
+                f"--resume of the job ended with {ended.returncode}: {(out.parent / 'said').read_text()[:300]}"
             )
         elif not trial:
             expected, whole = table(out), rows_of(out)

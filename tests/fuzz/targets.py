@@ -14,13 +14,25 @@ from typing import Any
 import h5py
 import numpy as np
 
+from peakrt import PEAK
+from peakrt.arrays import as_mask
+from peakrt.commands.options import read_mask
+from peakrt.config import HitConfig, OutputConfig
 from peakrt.cxi.columns import BAD_PIXELS, GAIN, N_PEAKS, PROGRESS, PROVENANCE, RESULT
+from peakrt.cxi.learned_file import read_learned
+from peakrt.cxi.outputs import companion_paths
 from peakrt.cxi.reader import read_cxi_peaks
+from peakrt.cxi.saved_peaks import SavedPeaks
+from peakrt.cxi.writer import CxiWriter
+from peakrt.event import Event
+from peakrt.finder import PeakFinder
 from peakrt.hdf5_items import find_group
 from peakrt.info import describe_input
 from peakrt.models import engine_cache
 from peakrt.models.model_file import load_model
+from peakrt.monitor.report import statistics_of
 from peakrt.sources import open_source
+from peakrt_geometry import Detector
 from peakrt_geometry.crystfel import format_geom, parse_geom
 
 from ..conftest import SMALL_GEOM
@@ -113,6 +125,72 @@ def hdf5(folder: Path) -> Target:
         _all_of(kinds)
 
     return job
+
+
+def tables(folder: Path) -> Target:
+    """Files as we write them, finished and not, to all that reads results."""
+    detector, finished, begun = parse_geom(_TINY_GEOM), folder / "a.cxi", folder / "b.cxi"
+    rng = np.random.default_rng(1)
+    for path in (finished, begun):
+        with CxiWriter(
+            path, detector, hits=HitConfig(min_peaks=1, max_peaks=4), output=OutputConfig(powder="max")
+        ) as writer:
+            for number, frame in enumerate(rng.poisson(3, (4, *detector.shape)).astype(np.float32)):
+                peaks = np.zeros(number, PEAK)
+                writer.append(Event(frame, file="a.h5", name=f"//{number}"), peaks, number, detector.mask)
+            writer.flush(PeakFinder(geometry=detector).learned_state())
+            left = writer.unfinished.read_bytes()  # before it gets its name
+    with h5py.File(finished, "r") as file:
+        names: list[str] = []
+        file.visit(names.append)
+    whole, npy, mask = finished.read_bytes(), folder / "m.npy", np.ones(detector.shape, bool)
+    np.save(npy, mask)
+    packed = npy.read_bytes()
+    begun.unlink()
+
+    def job(draw: random.Random, *, harmless: bool = False) -> None:
+        event = Event(mask, file="a.h5", name="//2")
+        resumed = draw.random() < 0.3
+        path = begun.with_name("b.cxi.inprogress") if resumed else finished
+        path.write_bytes(left if resumed else whole)
+        for written in (begun, *companion_paths(begun)):
+            written.unlink(missing_ok=True)
+        if not harmless:
+            with h5py.File(path, "r+") as file:
+                for _ in range(draw.choice((1, 1, 2, 4))):
+                    _spoil(draw, file, "/" + draw.choice(names))
+        npy.write_bytes(
+            packed if harmless else mutate(draw, packed, (b"'descr': '|O'", b"99999999", b"-1", b"(2**9", b"{}"))
+        )
+        jobs: list[Callable[[], Any]] = [
+            lambda: statistics_of(path, detector=detector),
+            lambda: read_learned(path).good(detector.shape),
+            lambda: _look_up(path, event),
+            lambda: [len(peaks) for peaks in _few(iter(read_cxi_peaks(path)))],
+            lambda: read_mask(f"{path}:/{draw.choice(names)}"),
+            lambda: as_mask(read_mask(str(npy)), detector.shape),
+        ]
+        if resumed:
+            jobs.append(lambda: _resume(begun, detector))
+        _all_of(jobs)
+
+    return job
+
+
+def _look_up(path: Path, event: Event) -> None:
+    with SavedPeaks(path) as saved:
+        saved.all()
+        saved.powders()
+        row = saved.row_of(event, 2)
+        if row is not None:
+            saved.row(row)
+
+
+def _resume(path: Path, detector: Detector) -> None:
+    with CxiWriter(
+        path, detector, hits=HitConfig(min_peaks=1, max_peaks=4), output=OutputConfig(powder="max"), resume=True
+    ):
+        pass
 
 
 def _all_of(jobs: list[Callable[[], Any]]) -> None:
@@ -383,7 +461,7 @@ def frames(folder: Path) -> Target:
 
 TARGETS: dict[str, Callable[[Path], Target]] = {
     "geometry": geometry, "hdf5": hdf5, "list": listing, "image": image, "stream": stream, "model": model, "wire": wire,
-    "cache": cache, "frames": frames, **native.TARGETS,
+    "cache": cache, "frames": frames, "tables": tables, **native.TARGETS,
 }  # fmt: skip
 
 

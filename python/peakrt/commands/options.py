@@ -8,12 +8,11 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-import h5py
-import numpy as np
-
 from peakrt_geometry import Detector, detector_names, load_detector, read_geom
 
 from ..config import Config
+from ..hdf5_items import get_dataset, open_hdf5, read
+from ..npy import read_npy
 from ..sources import Source, is_stream, open_source
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
@@ -80,11 +79,11 @@ def read_mask(text: str) -> Any:
     if not Path(name).exists():
         raise FileNotFoundError(f"mask {name} does not exist")
     if name.endswith(".npy"):
-        return np.load(name, allow_pickle=False)
-    with h5py.File(name, "r") as file:
-        if not path or path not in file:
+        return read_npy(name)
+    with open_hdf5(name) as file:
+        if not path:
             raise ValueError(f"mask {name} needs the path of a dataset: {name}:/path")
-        return file[path][()]
+        return read(get_dataset(file, path))
 
 
 def open_inputs(parsed: argparse.Namespace, stop: list[int]) -> Source:

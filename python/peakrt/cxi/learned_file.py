@@ -20,6 +20,7 @@ import numpy.typing as npt
 from ..config import Config
 from ..finders.bad_pixels import COUNTED_PIXEL
 from ..finders.learned import LearnedState
+from ..hdf5_items import find_dataset, number_type, open_hdf5, read, shape_of
 from .columns import BAD_PIXELS, FILE_FORMAT, GAIN, PROVENANCE
 
 #: More bad pixels than a detector of 16 megapixels can have and still be of use; read before memory is taken.
@@ -88,17 +89,17 @@ def read_learned(path: Path, *, said_by: str = "") -> LearnedFile:
     if not path.is_file():
         raise FileNotFoundError(f"{name} does not exist")
     try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise OSError(f"{name} is not a readable HDF5 file: {str(error).splitlines()[0]}") from error
-    with file:
-        gain, bad = (file.get(dataset) for dataset in (GAIN, BAD_PIXELS))
-        if not _is_number(gain) or not _is_list(bad):
-            raise ValueError(f"{name} should hold {GAIN}, a number, and {BAD_PIXELS}, (n, 2) integers")
-        value = float(gain[()])
-        pixels = bad[:].astype(np.int64)
-    if (pixels < 0).any():
-        raise ValueError(f"{name} has a bad pixel at a negative position")
+        with open_hdf5(path) as file:
+            gain, bad = find_dataset(file, GAIN), find_dataset(file, BAD_PIXELS)
+            if gain is None or bad is None or not _is_number(gain) or not _is_list(bad):
+                raise ValueError(f"{path} should hold {GAIN}, a number, and {BAD_PIXELS}, (n, 2) integers")
+            value = float(read(gain))
+            pixels = read(bad).astype(np.int64)
+        if (pixels < 0).any():
+            raise ValueError(f"{path} has a bad pixel at a negative position")
+    except (OSError, ValueError) as error:
+        kind = OSError if isinstance(error, OSError) else ValueError
+        raise kind(f"{said_by}: {error}" if said_by else str(error)) from error
     return LearnedFile(name, value if 0 < value < np.inf else None, pixels)
 
 
@@ -116,15 +117,10 @@ def write_learned(path: Path, state: LearnedState, width: int, provenance: Mappi
         raise
 
 
-def _is_number(dataset: object) -> bool:
-    return isinstance(dataset, h5py.Dataset) and dataset.shape == () and dataset.dtype.kind == "f"
+def _is_number(dataset: h5py.Dataset) -> bool:
+    return shape_of(dataset) == () and number_type(dataset).kind == "f"
 
 
-def _is_list(dataset: object) -> bool:
-    return (
-        isinstance(dataset, h5py.Dataset)
-        and dataset.ndim == 2
-        and dataset.shape[1] == 2
-        and dataset.shape[0] <= _MOST
-        and dataset.dtype.kind in "iu"
-    )
+def _is_list(dataset: h5py.Dataset) -> bool:
+    shape = shape_of(dataset)
+    return len(shape) == 2 and shape[1] == 2 and shape[0] <= _MOST and number_type(dataset).kind in "iu"

@@ -10,6 +10,18 @@ import numpy as np
 import numpy.typing as npt
 
 from ..event import Event
+from ..hdf5_items import (
+    MAX_BYTES,
+    check_stored,
+    find_dataset,
+    get_dataset,
+    holds,
+    number_type,
+    open_hdf5,
+    read,
+    read_texts,
+    shape_of,
+)
 from .columns import DATA, N_PEAKS, POWDER_HITS, POWDER_MISSES, PROVENANCE, RESULT
 from .writer import SOURCE
 
@@ -21,8 +33,8 @@ def has_peaks(path: str | Path) -> bool:
     """Whether a file is HDF5 with a peak table."""
     if not (Path(path).is_file() and h5py.is_hdf5(path)):
         return False
-    with h5py.File(path, "r") as file:
-        return N_PEAKS in file
+    with open_hdf5(path) as file:
+        return holds(file, N_PEAKS)
 
 
 class SavedPeaks:
@@ -33,24 +45,21 @@ class SavedPeaks:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self._file = open_hdf5(path)
         try:
-            self._file = h5py.File(path, "r")
-        except FileNotFoundError:
-            raise FileNotFoundError(f"{path} does not exist") from None
-        except OSError as error:
-            raise OSError(f"{path} is not a readable HDF5 file: {str(error).splitlines()[0]}") from error
-        try:
-            self._counts = self._dataset(N_PEAKS, 1)[:].astype(np.int64)
+            self._counts = read(self._dataset(N_PEAKS, 1)).astype(np.int64)
             self._columns = tuple(self._dataset(f"{RESULT}/{name}", 2) for name in ("peakYPosRaw", "peakXPosRaw"))
-        except ValueError:
+        except (OSError, ValueError):
             self._file.close()
             raise
         self._by_event: dict[str, int] | None = None
 
     def _dataset(self, name: str, ndim: int) -> h5py.Dataset:
-        found = self._file.get(name)
-        if not isinstance(found, h5py.Dataset) or found.ndim != ndim or found.dtype.kind not in "iuf":
+        found = find_dataset(self._file, name)
+        if found is None or len(shape_of(found)) != ndim or number_type(found).kind not in "iuf":
             raise ValueError(f"{self.path} has no {name} of numbers in {ndim} dimensions: it is not a CXI with peaks")
+        if found.size * found.dtype.itemsize > MAX_BYTES:  # a small one may be all zeros that were never written
+            check_stored(found)
         return found
 
     def __enter__(self) -> SavedPeaks:
@@ -67,18 +76,18 @@ class SavedPeaks:
     @property
     def has_images(self) -> bool:
         """Whether the frames stand in the file as well. Other programs put them where the geometry says."""
-        return DATA in self._file or PROVENANCE not in self._file
+        return holds(self._file, DATA) or not holds(self._file, PROVENANCE)
 
     def powders(self) -> dict[str, npt.NDArray[np.float32]]:
         """Powder patterns of the file, (ss, fs) of the slab, by what they are of; none where it has none."""
         found = {"hits": POWDER_HITS, "misses": POWDER_MISSES}
-        arrays = {what: self._dataset(path, 2)[()] for what, path in found.items() if path in self._file}
+        arrays = {what: read(self._dataset(path, 2)) for what, path in found.items() if holds(self._file, path)}
         return {what: array.astype(np.float32) for what, array in arrays.items() if array.any()}
 
     def row(self, row: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Positions ss in the slab and fs of the peaks of a row."""
         n = max(0, int(self._counts[row]))
-        ss, fs = (column[row, :n].astype(np.float64) for column in self._columns)
+        ss, fs = (read(column, (row, slice(n))).astype(np.float64) for column in self._columns)
         return ss, fs
 
     def all(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -87,7 +96,7 @@ class SavedPeaks:
         for start in range(0, len(self), _ROWS_AT_ONCE):
             rows = slice(start, min(start + _ROWS_AT_ONCE, len(self)))
             for part, column in zip(parts, self._columns, strict=True):
-                block = column[rows]
+                block = read(column, (rows,))
                 part.append(block[np.arange(block.shape[1]) < self._counts[rows, None]].astype(np.float64))
         return np.concatenate(parts[0]), np.concatenate(parts[1])
 
@@ -111,14 +120,14 @@ class SavedPeaks:
         return None
 
     def _index(self) -> dict[str, int]:
-        if SOURCE in self._file:
-            texts = [bytes(text).decode("utf-8", "replace") for text in self._file[SOURCE][: len(self)]]
+        if holds(self._file, SOURCE):
+            texts = read_texts(get_dataset(self._file, SOURCE), len(self))
             short = [_without_folder(text) for text in texts]
             # Files of one name in two folders are told apart by their folders only.
             unique = {text: row for row, text in enumerate(short)} if len(set(short)) == len(short) else {}
             return unique | {text: row for row, text in enumerate(texts)}
-        if EVENT_NUMBER in self._file:
-            numbers = self._dataset(EVENT_NUMBER, 1)[: len(self)]
+        if holds(self._file, EVENT_NUMBER):
+            numbers = read(self._dataset(EVENT_NUMBER, 1), slice(len(self)))
             return {str(int(number)): row for row, number in enumerate(numbers)}
         raise ValueError(f"{self.path} has neither {SOURCE} nor {EVENT_NUMBER}: nothing says which event a row is of")
 

@@ -28,6 +28,7 @@ from ..event import Event
 from ..filters import BITSHUFFLE, BITSHUFFLE_LZ4, check_bitshuffle, register_filters
 from ..finders.bad_pixels import COUNTED_PIXEL
 from ..finders.learned import LearnedState
+from ..hdf5_items import first_line
 from ..peaks import PeakArray
 from .columns import (
     ARTIFACTS,
@@ -231,9 +232,9 @@ class CxiWriter:
         try:
             self._check_same_run()
             self._take_up()
-        except (KeyError, IndexError, TypeError) as error:
+        except (KeyError, IndexError, TypeError, AttributeError, OverflowError, RuntimeError, MemoryError) as error:
             self._let_go()
-            raise ValueError(f"{self.unfinished} cannot be gone on with, remove it: it lacks {error}") from error
+            raise ValueError(f"{self.unfinished} cannot be gone on with, remove it: {first_line(error)}") from error
         except ValueError:
             self._let_go()
             raise
@@ -268,6 +269,7 @@ class CxiWriter:
         for path in (UNUSABLE, UNUSABLE_REASON):
             self._at(path).resize(n_unusable, axis=0)
         self._powder = {path: self._at(path)[()] for path in (POWDER_HITS, POWDER_MISSES) if path in self._file}
+        float(self._at(GAIN)[()])  # close() reads it: what it cannot be is an error now
         self.n_rows, self.events_done = n_rows, done
         self.n_hits = int((self._at(N_PEAKS)[:] >= self.hits.min_peaks).sum())
         copies = self._at(LEARNED)[:]
