@@ -8,6 +8,8 @@ import numpy.typing as npt
 PEAK_OFFSETS: dict[str, int]
 PEAK_SIZE: int
 SPOT_SIZE: int
+PROFILE_START_SIZE: int
+PROFILE_FIT_SIZE: int
 DEVICE: dict[str, int]
 BAD_PIXEL: tuple[int, float, float, float]
 
@@ -124,3 +126,7 @@ class SoundFile:
     def write(self, data: Any) -> int: ...
     def truncate(self, size: int) -> int: ...
     def flush(self) -> None: ...
+
+def fit_profiles(
+    photons: Array, regions: Array, starts: npt.NDArray[np.void], radius: int, dtype: np.dtype[Any]
+) -> npt.NDArray[np.void]: ...

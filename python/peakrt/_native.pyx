@@ -167,6 +167,15 @@ cdef extern from "peakrt/photons.hpp" namespace "peakrt" nogil:
     void c_count_photons "peakrt::count_photons"(float*, int64_t, uint64_t)
     void c_read_out "peakrt::read_out"(const float*, int64_t, const Readout&, uint64_t, uint64_t, float*)
 
+cdef extern from "peakrt/profile_fit.hpp" namespace "peakrt" nogil:
+    cdef struct ProfileStart:
+        int32_t panel
+        float ss, fs
+    cdef struct ProfileFit:
+        pass
+    void c_fit_profiles "peakrt::fit_profiles"(
+        Shape, const float*, const uint16_t*, const ProfileStart*, int64_t, int, ProfileFit*) except +
+
 # The field names, in C order; peakrt.peaks builds the numpy dtype and a test compares the offsets.
 cdef Peak _probe
 PEAK_OFFSETS = {
@@ -184,6 +193,7 @@ PEAK_OFFSETS = {
 }
 PEAK_SIZE = sizeof(Peak)
 SPOT_SIZE = sizeof(Spot)
+PROFILE_START_SIZE, PROFILE_FIT_SIZE = sizeof(ProfileStart), sizeof(ProfileFit)
 
 cdef dict _DTYPES = {
     "u1": <int>Dtype.u8, "i1": <int>Dtype.i8, "u2": <int>Dtype.u16, "i2": <int>Dtype.i16,
@@ -600,3 +610,14 @@ cdef class SoundFile:
 
     def flush(self):
         pass
+
+
+def fit_profiles(const float[:, :, ::1] photons, const uint16_t[:, :, ::1] regions, starts, int radius, dtype):
+    fits = np.empty(len(starts), dtype)
+    cdef Shape shape = _shape(photons)
+    cdef int64_t n = len(starts)
+    cdef const ProfileStart* start = <const ProfileStart*>_address(starts)
+    cdef size_t address = fits.__array_interface__["data"][0]
+    with nogil:
+        c_fit_profiles(shape, &photons[0, 0, 0], &regions[0, 0, 0], start, n, radius, <ProfileFit*>address)
+    return fits

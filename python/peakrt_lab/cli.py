@@ -8,12 +8,13 @@ from collections.abc import Sequence
 
 from peakrt.commands.program import Parser, run_program
 
-from .commands import adapt, compare, evaluate, report, simulate, train, tune
+from .commands import adapt, compare, evaluate, fit, report, simulate, train, tune
 
 #: In the order of the help.
 COMMANDS = (
     simulate,
     compare,
+    fit,
     evaluate,
     train,
     tune,
