@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -423,8 +424,16 @@ def test_nothing_at_all_is_an_error_that_names_the_address() -> None:
         open_stream(address, timeout_s=0.3)
 
 
+def test_an_address_where_nobody_answers_is_said_to_be_one() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises(TimeoutError, match=f"0.3 s.*: 127.0.0.1 port {port}: Connection refused"):
+        open_stream(f"tcp://127.0.0.1:{port}", timeout_s=0.3)
+
+
 @pytest.mark.parametrize(
-    "text", ["tcp://*:31001", "tcp://host", "tcp://host:99999", "tcp://a b:1", "tcp://0;1:2", "beer+tcp://a:1"]
+    "text",
+    ["tcp://*:31001", "tcp://host", "tcp://host:99999", "tcp://a b:1", "tcp://0;1:2", "beer+tcp://a:1", "tpc://a:1"],
 )
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="tcp://HOST:PORT"):

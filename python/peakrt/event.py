@@ -18,6 +18,7 @@ class Event:
     file, name : where it came from; name is CrystFEL's event, e.g. ``//12`` ("" for a file with one frame)
     camera_length_m, photon_energy_eV : where the data file has them
     timestamp : seconds, nanoseconds, fiducial, where known
+    arrived_s : time.monotonic when its message came, None for what is read from files
     artifacts : (panel, ss, fs) bool, pixels whose light is no peak's and no smooth scatter; None where nobody asked
     """
 
@@ -28,6 +29,7 @@ class Event:
     camera_length_m: float | None = None
     photon_energy_eV: float | None = None
     timestamp: tuple[int, int, int] = (0, 0, 0)
+    arrived_s: float | None = None
     artifacts: npt.NDArray[np.bool_] | None = None
 
     def good(self, known: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

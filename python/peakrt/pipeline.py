@@ -195,8 +195,8 @@ class _Run:
                 sink.do(partial(self._on_hit, event, peaks, good))
         if self._watcher is not None:
             self._watcher.event(event, peaks, is_hit)
-            if found.latency_s is not None:
-                self._latencies_s.append(found.latency_s)
+            if event is not None and event.arrived_s is not None:
+                self._latencies_s.append(time.monotonic() - event.arrived_s)
         self._summary.events += 1
         self._summary.hits += is_hit
         self._summary.peaks += len(peaks)

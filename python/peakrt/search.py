@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sized
 from contextlib import closing
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from .contracts import RunFinder, Stream
 from .event import Event
@@ -55,21 +55,11 @@ class Found:
     """What came of an event that could be used.
 
     number : in the whole input; event : None for a miss whose frame nobody needs
-    latency_s : from when a stream had given the event to its peaks; None for files, which are read ahead
     """
 
     number: int
     event: Event | None
     peaks: PeakArray
-    latency_s: float | None = None
-
-
-class _Item(NamedTuple):
-    """An event that was read, or why it could not be. came : when, seconds of perf_counter"""
-
-    number: int
-    event: Event | Unusable
-    came: float
 
 
 class Clock:
@@ -143,9 +133,9 @@ class SearchHere:
     ) -> None:
         self._source, self._finder, self._threads = source, finder, threads
         self._limit, self._first, self._skip, self._read_ahead = limit, first, skip, read_ahead
-        self._pending: deque[_Item] = deque()  # given to the finder, or unusable between those
+        self._pending: deque[tuple[int, Event | Unusable]] = deque()  # given to the finder, or unusable between those
         self._given = 0  # events read so far
-        self._reader: Generator[_Item | None, None, None] | None = None
+        self._reader: Generator[tuple[int, Event | Unusable] | None, None, None] | None = None
         self.more = False
         self.error: BaseException | None = None
 
@@ -192,18 +182,17 @@ class SearchHere:
         with closing(self._finder.outcomes(frames, threads=self._threads)) as found:
             for outcome in found:
                 yield from self._unreadable()
-                number, event, came = self._pending.popleft()
+                number, event = self._pending.popleft()
                 assert isinstance(event, Event)
                 if isinstance(outcome, ValueError):
                     yield Unusable(number, str(event) or f"event {number}", outcome)
                 else:
-                    latency_s = time.perf_counter() - came if isinstance(self._source, Stream) else None
-                    yield Found(number, event, outcome, latency_s)
+                    yield Found(number, event, outcome)
         yield from self._unreadable()
 
     def _unreadable(self) -> Iterator[Unusable]:
         """What could not be read, from the head of the line."""
-        while self._pending and isinstance(unusable := self._pending[0].event, Unusable):
+        while self._pending and isinstance(unusable := self._pending[0][1], Unusable):
             self._pending.popleft()
             yield unusable
 
@@ -212,7 +201,7 @@ class SearchHere:
         source = self._source
         return source.events_and_pauses(start) if isinstance(source, Stream) else source.events(start)
 
-    def _numbered_events(self) -> Generator[_Item | None, None, None]:
+    def _numbered_events(self) -> Generator[tuple[int, Event | Unusable] | None, None, None]:
         """Events of the source with their numbers; one that cannot be read is passed over, where the source allows it."""
         number = self._start
         events = self._events(number - self._first)
@@ -232,7 +221,7 @@ class SearchHere:
             if event is None:
                 yield None
                 continue
-            yield _Item(number, event, time.perf_counter())
+            yield number, event
             number += 1
 
     def _frames(self, until: float, summary: Summary, clock: Clock, go_on: Callable[[], bool]) -> Iterator[Item | None]:
@@ -260,5 +249,5 @@ class SearchHere:
                 continue
             self._given += 1
             self._pending.append(item)
-            if isinstance(item.event, Event):
-                yield item.event.frame, item.event.mask
+            if isinstance(item[1], Event):
+                yield item[1].frame, item[1].mask

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,9 @@ class Child:
 
     def _start_order(self) -> None:
         """Clones for the threads, and their turns in learning, from here on."""
-        self._clones = [self._finder.clone() for _ in range(self._threads)]
+        self._idle: SimpleQueue[PeakFinder] = SimpleQueue()
+        for _ in range(self._threads):
+            self._idle.put(self._finder.clone())
         self._order, self._started = EventOrder(), 0
 
     def _do(self, header: dict[str, Any], payload: bytes) -> None:
@@ -93,17 +96,18 @@ class Child:
         if self._finder.on_gpu():
             self._search_batch(header)
             return
-        clone, turn = self._clones[self._started % self._threads], Turn(self._order, self._started)
+        turn = Turn(self._order, self._started)
         self._started += 1
-        if self._threads == 1:
-            self._find(clone, header, self._frame(header), self._mask, turn)
-        else:
-            self._pool.submit(self._find, clone, header, self._frame(header), self._mask, turn)
+        # Not here, were it one thread: the run sends the next frame before it reads an answer.
+        self._pool.submit(self._find, header, self._frame(header), self._mask, turn)
 
-    def _find(
-        self, clone: PeakFinder, header: dict[str, Any], frame: npt.NDArray[Any], mask: Good | None, turn: Turn
-    ) -> None:
-        self._answer(header, clone.outcome(frame, mask, turn))
+    def _find(self, header: dict[str, Any], frame: npt.NDArray[Any], mask: Good | None, turn: Turn) -> None:
+        finder = self._idle.get_nowait()  # there are as many as threads
+        try:
+            outcome = finder.outcome(frame, mask, turn)
+        finally:
+            self._idle.put(finder)
+        self._answer(header, outcome)
 
     def _search_batch(self, header: dict[str, Any]) -> None:
         """The frame, and those that come with it or before it is done, in the batches of a GPU."""

@@ -61,7 +61,7 @@ class FinderProcess:
 
     def __init__(self, finder: PeakFinder, threads: int = 1) -> None:
         self._finder, self._threads = finder, threads
-        self._slots = _GPU_FRAMES if finder.on_gpu() else threads
+        self._slots = _GPU_FRAMES if finder.on_gpu() else threads + 1  # one is filled while the others are searched
         self.deaths = 0
         self._deaths_in_a_row = 0
         self._state: LearnedState | None = None
@@ -129,8 +129,6 @@ class FinderProcess:
             if len(self._flying) == self._slots:
                 yield self._take()
             self._give(*item)
-            if self._slots == 1:  # nothing else could be done meanwhile
-                yield self._take()
         while self._flying:
             yield self._take()
 

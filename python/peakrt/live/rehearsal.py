@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence, Sized
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ class Rehearsal:
             if self._stopped():
                 return
             self._given += 1
-            yield event
+            yield replace(event, arrived_s=time.monotonic())
 
     def _due(self) -> float:
         return 0.0 if self._rate is None else self._began + self._given / self._rate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import secrets
 import socket
@@ -57,8 +58,9 @@ def listen(address: Address) -> socket.socket:
             return socket.create_server((address.host, port), family=family, backlog=64)
         except OSError as error:
             problem = error
-    text = problem.strerror or str(problem)
-    raise OSError(f"--monitor cannot listen at {address.host}:{ports[0]}: {text}; choose another port") from problem
+    text = (problem.strerror or str(problem)).partition(" (while")[0]
+    advice = "; choose another port" if problem.errno == errno.EADDRINUSE else ""
+    raise OSError(f"--monitor cannot listen at {address.host}:{ports[0]}: {text}{advice}") from problem
 
 
 def make_token(address: Address) -> str:

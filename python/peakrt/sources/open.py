@@ -171,6 +171,9 @@ def open_source(inputs: list[str], detector: Detector | None = None, *, name: st
 def is_stream(inputs: list[str]) -> bool:
     """Whether the inputs are a stream, ``tcp://...`` or ``FORMAT+tcp://...``. Raises ValueError for one among others."""
     found = [text for text in inputs if re.match(r"(\w+\+)?tcp://", text)]
+    wrong = next((text for text in inputs if re.match(r"[\w+]+://", text) and text not in found), None)
+    if wrong is not None:
+        raise ValueError(f"{wrong}: a stream is tcp://HOST:PORT or FORMAT+tcp://HOST:PORT (docs/live.md)")
     if found and len(inputs) > 1:
         raise ValueError(f"{found[0]} is a stream, which is read alone: give one input")
     return bool(found)

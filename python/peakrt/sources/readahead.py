@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 #: Seconds without an item after which a consumer that wants to know is told: small beside the seconds of a flush, and
 #: beside those that peaks of a frame under way may wait for.
-PAUSE_S = 0.01
+PAUSE_S = 0.005
 
 
 class _Raised:

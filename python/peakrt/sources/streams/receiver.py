@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -20,6 +21,7 @@ MAX_PUSHED_BYTES = 1 << 29
 MAX_MESSAGE_BYTES, MAX_PARTS = 2**31 - 1, 4096
 #: A wait is cut into pieces of so long, to see whether it is still wanted.
 _PIECE_MS = 100
+_REACH_S = 2.0
 
 _ADDRESS = re.compile(r"tcp://(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+):(\d{1,5})")
 
@@ -30,6 +32,19 @@ def check_address(text: str) -> str:
     if found is None or not 0 < int(found[2]) < 65536:
         raise ValueError(f"{text} is not an address: tcp://HOST:PORT is expected, of the machine that sends")
     return text
+
+
+def why_not_reached(address: str) -> str | None:
+    """Why nobody answers at an address of ZeroMQ's, which itself tries for ever and says nothing; None where somebody does.
+
+    The connection ends before it is one of ZeroMQ's, so that no sender takes it for a receiver.
+    """
+    host, _, port = address.removeprefix("tcp://").rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _REACH_S).close()
+    except OSError as error:
+        return f"{host} port {port}: {error.strerror or error}"
+    return None
 
 
 class Receiver:

@@ -26,7 +26,7 @@ from . import dectris, karabo, lclstreamer, om
 from .arrangement import arrange, arrangement
 from .compression import unpack
 from .image_ids import ImageIds
-from .receiver import Receiver
+from .receiver import Receiver, why_not_reached
 from .records import End, Images, Packed, Record, Start, Wanted
 
 log = logging.getLogger("peakrt")
@@ -115,7 +115,7 @@ class StreamSource:
         self._series: str | None = None
         self._ids: dict[str, ImageIds] = {}
         self._mask: npt.NDArray[np.bool_] | None = None
-        self._deadline = 0.0
+        self._deadline = self._came = 0.0  # _came : when the last message did
         self._receiver = Receiver(address, "REQ" if self._form is not None and self._form.asks else "PULL")
         self.dtype: np.dtype[Any] | None = None
         try:
@@ -149,9 +149,11 @@ class StreamSource:
         """What may be wrong where nothing usable came."""
         if self.counts.refused:
             return f"; of {self.counts.messages} messages the first was refused: {self.counts.first_refusal}"
-        if self._form is None and not self._stopped():
-            return " (a Karabo bridge and OM want karabo+tcp:// and om+tcp://)"
-        return ""
+        if self._stopped():
+            return ""
+        if (refusal := why_not_reached(self.address)) is not None:
+            return f": {refusal}"
+        return " (a Karabo bridge and OM want karabo+tcp:// and om+tcp://)" if self._form is None else ""
 
     def _describe(self, given: Detector | None) -> Detector:
         """The detector given, with what it leaves open from the start message; or that of the start message.
@@ -183,6 +185,7 @@ class StreamSource:
                 parts = self._receiver.receive(self._deadline, self._is_wanted)
                 if parts is None:
                     break
+                self._came = time.monotonic()
                 self.counts.messages += 1
                 found = self._decode(parts)
             except ValueError as error:
@@ -327,6 +330,7 @@ class StreamSource:
             frame=frame,
             mask=self._mask_of(frame),
             file=self.address,
+            arrived_s=self._came,
             name=name if "//" in name else f"{images.series}//{name}",
             camera_length_m=self._beam("camera_length", images.camera_length_m, CAMERA_LENGTH_M),
             photon_energy_eV=self._beam(
