@@ -30,6 +30,8 @@ from .worker import OpenRun, Worker
 
 log = logging.getLogger("peakrt")
 
+#: What a worker runs.
+PROGRAM = (sys.executable, "-m", "peakrt.cli", "worker", "--log-level", "warning")
 #: Deaths in a row, of workers that the run has started and that gave no table, after which the run gives up.
 MOST_DEATHS_AT_START = 3
 #: Seconds that a worker has to finish what it is doing once the run is over, before it is killed.
@@ -64,15 +66,20 @@ class _Connection:
 
 
 class Processes:
-    """The back end. n : workers to start; arguments : of the run, which each worker is told; on_gpu : one GPU for each"""
+    """The back end. n : workers to start; arguments : of the run, which each worker is told; on_gpu : one GPU for each
+
+    program : of a worker, which is given the address to connect to
+    """
 
     name = "process"
 
-    def __init__(self, n: int, arguments: Sequence[str], *, on_gpu: bool = False) -> None:
+    def __init__(
+        self, n: int, arguments: Sequence[str], *, on_gpu: bool = False, program: Sequence[str] = PROGRAM
+    ) -> None:
         if n < 1:
             raise ValueError(f"--workers is {n}, it should be at least 1")
         self._job = {"arguments": list(arguments), "folder": os.getcwd(), "peakrt": version("peakrt")}
-        self._gpus = gpus() if on_gpu else []
+        self._gpus, self._program = gpus() if on_gpu else [], program
         self._folder = folder_of_runs() / str(os.getpid())
         shutil.rmtree(self._folder, ignore_errors=True)  # of a process of the same number that was killed
         self._folder.mkdir(mode=0o700)
@@ -99,9 +106,10 @@ class Processes:
         environment = dict(os.environ)
         if self._gpus:
             environment["CUDA_VISIBLE_DEVICES"] = self._gpus[place % len(self._gpus)]
-        command = [sys.executable, "-m", "peakrt.cli", "worker", str(self.address), "--log-level", "warning"]
         # In a session of its own: Ctrl-C at the terminal is the run's affair, which ends its workers in order.
-        process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
+        process = subprocess.Popen(
+            [*self._program, str(self.address)], env=environment, stdin=subprocess.DEVNULL, start_new_session=True
+        )
         self._children[process.pid] = process, place
 
     # The back end
