@@ -746,6 +746,7 @@ def test_a_second_ctrl_c_leaves_the_rest_unindexed_and_says_which(live_run: Path
     assert 0 < left <= record["hits"]
     assert len((tmp_path / "out.unindexed.lst").read_text().splitlines()) == left
     assert f"{left} hits are not in the stream" in said
+    assert "left_out" in record["indexing"]  # which the broker tells where it has ended in order
 
 
 def test_an_indexamajig_that_cannot_start_is_an_error_at_once(live_run: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import h5py
 import numpy as np
 import pytest
 
+from peakrt.commands.find_report import report_lines
 from peakrt.config import HitConfig, OutputConfig, Peakfinder8Config
 from peakrt.cxi.columns import DATA, EVENT_COLUMNS, MASK, N_PEAKS, PEAK_COLUMNS, PROGRESS
 from peakrt.cxi.reader import read_cxi_peaks
@@ -27,9 +28,10 @@ from peakrt.finder import PeakFinder
 from peakrt.live.rehearsal import Rehearsal
 from peakrt.peaks import PEAK
 from peakrt.pipeline import find_run
+from peakrt.search import Summary
 from peakrt.sources import open_source
 from peakrt.stream_file import Chunk
-from peakrt_geometry import load_detector, read_geom
+from peakrt_geometry import Detector, load_detector, read_geom
 
 from .conftest import SMALL_GEOM
 
@@ -571,3 +573,10 @@ def test_a_watcher_is_told_how_late_the_peaks_of_a_stream_are(run_file: Path, tm
     assert isinstance(low, float)
     assert isinstance(high, float)
     assert 0 < low <= high
+
+
+def test_a_run_without_an_event_does_not_say_that_it_wrote(small_detector: Detector, tmp_path: Path) -> None:
+    with CxiWriter(tmp_path / "out.cxi", small_detector) as writer:
+        pass
+    assert report_lines(Summary(), writer, 0.0)[1:] == ["no event came: nothing was written"]
+    assert list(tmp_path.iterdir()) == []

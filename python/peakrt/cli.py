@@ -29,7 +29,11 @@ COMMANDS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``peakrt`` and return its exit status."""
-    return run_program(build_parser(), arguments)
+    try:
+        return run_program(build_parser(), arguments)
+    except KeyboardInterrupt:  # before the command began
+        print("\npeakrt: interrupted", file=sys.stderr)
+        return 130
 
 
 def build_parser() -> argparse.ArgumentParser:

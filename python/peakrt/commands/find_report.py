@@ -33,7 +33,7 @@ def report_lines(summary: Summary, writer: Writer, peaks_per_hit: float) -> list
         lines.append(
             f"{summary.unusable} events could not be used (listed in {UNUSABLE}), the first: {summary.first_unusable}"
         )
-    return [*lines, *writer.report()]
+    return [*lines, *(writer.report() if writer.path.exists() else ["no event came: nothing was written"])]
 
 
 def as_record(summary: Summary, writer: Writer, finder: RunFinder, peaks_per_hit: float) -> dict[str, Any]:

@@ -285,7 +285,9 @@ def _index_report(parsed: argparse.Namespace, outcome: _Outcome, indexing: Index
     lines = [
         f"indexed live: {indexed} of {done} hits ({indexed / max(1, done):.1%}), {state.get('crystals', 0)} crystals; "
         f"{indexed / max(1, outcome.summary.events):.1%} of the events",
-        f"wrote {indexing.stream}; what indexamajig said is in {indexing.stream}.log",
+        f"wrote {indexing.stream}; what indexamajig said is in {indexing.stream}.log"
+        if indexing.stream.exists()
+        else f"wrote no {indexing.stream}; what indexamajig said is in {indexing.stream}.log",
     ]
     if state.get("workers_lost") or outcome.restarts or outcome.finder_deaths:
         lines.append(
@@ -314,7 +316,8 @@ def _why_missing(outcome: _Outcome) -> str:
     }  # fmt: skip
     told = [f"{count} {what}" for what, count in reasons.items() if count]
     rest = len(outcome.unindexed) - sum(reasons.values())
-    return ", ".join([*told, *([f"{rest} lost with the broker or left at the end"] if rest > 0 else [])])
+    why = "lost with the broker or left at the end" if outcome.restarts else "left at the end"
+    return ", ".join([*told, *([f"{rest} {why}"] if rest > 0 else [])])
 
 
 def _index_record(outcome: _Outcome, indexing: Indexing | None) -> dict[str, Any] | None:

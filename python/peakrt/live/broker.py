@@ -33,6 +33,8 @@ log = logging.getLogger("peakrt")
 
 #: What a finder sends after its last hit.
 END = b"end"
+#: What the process that sends the hits writes where it wants no more of them indexed.
+LEAVE = b"leave\n"
 #: A worker's question is "next"; what is longer ends its connection before memory is taken.
 _MAX_QUESTION_BYTES = 256
 #: A hit's frame, 1 GiB; ZeroMQ ends a connection that announces more.
@@ -55,7 +57,8 @@ class Broker:
     hits, status, workers : addresses to listen at; workers None is a private one
     stream : of the run; what is in its parts already is done
     indexer : how to start indexamajig; None where somebody else does, into the first part of the stream
-    parent : descriptor that ends with the process that sends the hits, None where there is no such
+    parent : descriptor that ends with the process that sends the hits, and gives LEAVE where that wants to wait no longer;
+        None where there is no such
     ended : asked at every step whether to end at once, without waiting for what is out
     Raises OSError for an address where it cannot listen.
     """
@@ -81,7 +84,7 @@ class Broker:
         self._sockets: dict[int, bytes] = {}  # the worker behind each connection, by its file descriptor
         self._indexamajig: Indexamajig | None = None
         self._starts_without_chunk = self._starts = 0
-        self._has_ended = False
+        self._has_ended = self._is_left = False
         self._has_asked = False
         self._logged = 0
         self._last = ""
@@ -117,7 +120,7 @@ class Broker:
         Raises RuntimeError where indexamajig cannot be kept alive, with what it said; the stream has its name then, too.
         """
         try:
-            while not self._ended() and not (self._has_ended and self.queue.is_empty):
+            while not (self._ended() or self._is_left or (self._has_ended and self.queue.is_empty)):
                 self.step()
         finally:
             self._end_indexamajig()
@@ -145,14 +148,20 @@ class Broker:
         if self._status in ready:
             self._status.recv_multipart()
             self._status.send_json(self.state())
-        if self._parent in ready and not os.read(self._parent, 1024):  # type: ignore[arg-type]
-            log.warning("broker: the process that sent the hits has gone: those that came are indexed")
-            self._parent, self._orphan_until = None, time.monotonic() + _TAIL_S
+        if self._parent is not None and self._parent in ready:
+            self._hear_parent(self._parent)
         if self._orphan_until and self._hits not in ready and time.monotonic() > self._orphan_until:
             self._has_ended = True
         self._settle(self._follower.new_chunks())
         self.queue.expire(time.monotonic())
         self._hand_out()
+
+    def _hear_parent(self, descriptor: int) -> None:
+        said = os.read(descriptor, 1024)
+        self._is_left = LEAVE in said
+        if not said:
+            log.warning("broker: the process that sent the hits has gone: those that came are indexed")
+            self._parent, self._orphan_until = None, time.monotonic() + _TAIL_S
 
     def _settle(self, chunks: list[Chunk]) -> None:
         for chunk in chunks:

@@ -22,6 +22,7 @@ from peakrt_geometry.crystfel import format_geom
 
 from ..contracts import Watcher
 from ..stream_file import StreamFollower
+from .broker import LEAVE
 from .handing import HitSender, ask_state
 from .hits import Hit
 from .indexing import PartsFollower, join_parts, parts_of
@@ -32,6 +33,8 @@ log = logging.getLogger("peakrt")
 _LOOK_S = 0.25
 #: indexamajig reads its geometry and cell, and prepares its indexers, before its workers ask for a hit.
 _START_S = 120.0
+#: A broker that is to leave lets indexamajig end first, which it waits for half as long.
+_LEAVE_S = 10.0
 #: Deaths of the broker in a row, none of which left a chunk, after which the run goes on without indexing.
 _MOST_DEATHS = 5
 
@@ -174,10 +177,7 @@ class Indexing:
                     self._sender.end()
                 continue
             if leave():
-                with suppress(ProcessLookupError):
-                    self._process.terminate()
-                with suppress(subprocess.TimeoutExpired):
-                    self._process.wait(10)
+                self._leave()
                 break
             show(f"indexing the last {self.state.get('waiting', 0) + self.state.get('out', 0)} hits")
             time.sleep(0.1)
@@ -190,6 +190,15 @@ class Indexing:
         if parts_of(self.stream):  # the broker did not come to it
             join_parts(self.stream)
         return self.state
+
+    def _leave(self) -> None:
+        """Let the broker end without what waits. It takes no signal for that: a batch system sends one to all processes."""
+        if self._process.stdin is not None:
+            with suppress(BrokenPipeError):
+                self._process.stdin.write(LEAVE)
+                self._process.stdin.flush()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_LEAVE_S)
 
     def _needs_restart(self) -> bool:
         return not self.has_failed and self._process.poll() is not None and self._process.returncode < 0
