@@ -105,14 +105,19 @@ def _command(process: psutil.Process) -> list[str]:
     return []
 
 
+#: Ray's own helpers of a node, which wait for its return after a kill -9 of the process that started Ray.
+_OF_RAY = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+
+
 def bury(family: list[psutil.Process]) -> int:
-    """Wait until whatever a killed run had started has gone as well; kill what has not after 60 s and return how many."""
+    """Wait until whatever a killed run had started has gone as well; kill what has not after 60 s and return how many of ours."""
     _, left = psutil.wait_procs(family, timeout=60)
     left = [process for process in left if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+    ours = [process for process in left if not "".join(_command(process)).startswith(_OF_RAY)]
     for process in left:
         with suppress(psutil.NoSuchProcess):
             process.kill()
-    return len(left)
+    return len(ours)
 
 
 def trial(runs: Runs, backend: str, word: str, draw: random.Random, row: Row) -> None:

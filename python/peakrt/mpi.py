@@ -1,9 +1,13 @@
-"""Finding on the ranks of an MPI job: each writes its own file, rank 0 a master over them. Needs mpi4py."""
+"""Finding on the ranks of an MPI job to which the facility's software deals out the events. Needs mpi4py.
+
+Each rank writes its own file, rank 0 a master over them. Where the events have numbers from the start, peakrt.distributed
+deals them out.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +16,9 @@ from typing import Any
 import h5py
 
 from .contracts import DealtSource, Writer
-from .cxi.columns import EVENT_COLUMNS, PROGRESS
+from .cxi.columns import EVENT_COLUMNS
 from .cxi.master import write_master
 from .cxi.outputs import OutputLock
-from .event import Event
 from .finder import PeakFinder
 from .pipeline import find_run
 from .search import Summary
@@ -53,44 +56,42 @@ class RankResult:
 class Job:
     """What every rank of a job is given.
 
-    open_source : called on every rank; make_writer : given path, source and whether to resume
+    source : open on every rank; make_writer : given path and whether to resume
     on_event : called after each event of a rank, may raise to stop it
     overwrite : what an earlier job left may be replaced
     """
 
-    open_source: Callable[[], Source]
-    make_finder: Callable[[Source], PeakFinder]
-    make_writer: Callable[[Path, Source, bool], Writer]
+    source: DealtSource
+    make_finder: Callable[[], PeakFinder]
+    make_writer: Callable[[Path, bool], Writer]
     out: Path
     resume: bool
     on_event: Callable[[Summary], None]
     overwrite: bool = False
 
 
-class _Block:
-    """Events first .. end of a source that knows how many it has."""
+def open_on_all_ranks(open_source: Callable[[], Source]) -> Source:
+    """Open the source on every rank. What keeps one rank from it keeps all of them, or the others would wait for it.
 
-    def __init__(self, source: Source, rank: int, size: int) -> None:
-        assert isinstance(source, Sized)
-        n = len(source)
-        self._source, self.detector, self.dtype = source, source.detector, source.dtype
-        self.files, self.read_ahead = source.files, source.read_ahead
-        self.first, self.end = n * rank // size, n * (rank + 1) // size
+    Raises RuntimeError on every rank.
+    """
+    from mpi4py import MPI
 
-    def __len__(self) -> int:
-        return self.end - self.first
-
-    def events(self, start: int = 0) -> Iterator[Event]:
-        """Give the events from number start of the block on."""
-        events = self._source.events(self.first + start)
-        for _ in range(self.first + start, self.end):
-            yield next(events)
+    source, error = None, ""
+    try:
+        source = open_source()
+    except (OSError, ValueError, ImportError, RuntimeError) as failure:
+        error = str(failure)
+    problems = [text for text in MPI.COMM_WORLD.allgather(error) if text]
+    if problems:
+        raise RuntimeError(problems[0])
+    assert source is not None
+    return source
 
 
 def find_in_job(job: Job) -> list[RankResult] | None:
     """Find peaks on every rank; rank 0 then writes the master, its .lst and .geom, and a .summary.
 
-    Events of files are split into even blocks; a source without a length (psana2) deals out its own.
     Returns on rank 0 the results by rank, elsewhere None. Raises RuntimeError on rank 0 if a rank failed: what was
     written stays, for resume.
     """
@@ -98,8 +99,8 @@ def find_in_job(job: Job) -> list[RankResult] | None:
 
     world = MPI.COMM_WORLD
     with ExitStack() as stack:
-        source, done = _begin(job, world, stack)
-        result = _find_as_rank(job, source, world.rank, world.size, done)
+        job.source.done = _begin(job, world, stack)
+        result = _find_as_rank(job, world.rank)
         results: list[RankResult] | None = world.gather(result)
         if results is None:
             return None
@@ -107,38 +108,26 @@ def find_in_job(job: Job) -> list[RankResult] | None:
         failed = [r for r in results if r.error]
         if failed:
             raise RuntimeError(f"rank {failed[0].rank}: {failed[0].error}; the rank files are kept, --resume goes on")
-        # Ranks of a source that knows its length count events from its beginning, so their numbers do not add up.
-        events = len(source) if isinstance(source, Sized) else None
-        write_master(job.out, _rank_files(job.out), source.detector, events=events)
+        write_master(job.out, _rank_files(job.out), job.source.detector)
         return results
 
 
-def _begin(job: Job, world: Any, stack: ExitStack) -> tuple[Source, frozenset[tuple[int, int]]]:
-    """Open the source on every rank, and on rank 0 lock the output and look at what an earlier job left.
+def _begin(job: Job, world: Any, stack: ExitStack) -> frozenset[tuple[int, int]]:
+    """On rank 0 lock the output and look at what an earlier job left; returns the time stamps that are done.
 
-    Returns the source and the time stamps that are done. What keeps one rank from starting keeps all of them, or the
-    others would wait for it: raises RuntimeError on every rank.
+    Raises RuntimeError on every rank where rank 0 cannot begin.
     """
-    source: Source | None = None
-    error = ""
-    done: frozenset[tuple[int, int]] = frozenset()
-    try:
-        source = job.open_source()
-    except (OSError, ValueError, ImportError, RuntimeError) as failure:
-        error = str(failure)
-    problems = [text for text in world.allgather(error) if text]
-    if not problems and world.rank == 0:
+    problem, done = "", frozenset[tuple[int, int]]()
+    if world.rank == 0:
         try:
-            assert source is not None
             stack.callback(OutputLock(job.out).release)
-            done = _clear_up(job, source)
+            done = _clear_up(job)
         except (OSError, ValueError) as failure:
-            problems = [str(failure)]
-    problems, done = world.bcast((problems, done))
-    if problems:
-        raise RuntimeError(problems[0])
-    assert source is not None
-    return source, done
+            problem = str(failure)
+    problem, done = world.bcast((problem, done))
+    if problem:
+        raise RuntimeError(problem)
+    return done
 
 
 def _summary_path(out: Path) -> Path:
@@ -146,7 +135,7 @@ def _summary_path(out: Path) -> Path:
 
 
 def rank_path(out: Path, rank: int, attempt: int = 1) -> Path:
-    """Where a rank writes: OUT_3.cxi, and OUT_3.2.cxi at the second attempt at a run that psana deals out."""
+    """Where a rank writes: OUT_3.cxi, and OUT_3.2.cxi at the second attempt."""
     return out.with_name(f"{out.stem}_{rank}{'' if attempt == 1 else f'.{attempt}'}{out.suffix}")
 
 
@@ -162,10 +151,10 @@ def _place(out: Path, path: Path) -> tuple[int, int] | None:
     return (int(rank), int(attempt or 1)) if rank.isdigit() and (attempt or "1").isdigit() else None
 
 
-def _clear_up(job: Job, source: Source) -> frozenset[tuple[int, int]]:
+def _clear_up(job: Job) -> frozenset[tuple[int, int]]:
     """Look at what an earlier job left, before any rank starts; returns the time stamps that are done.
 
-    Of a source that deals out its own events, files that were not closed are: their rows stand, whoever gets the rest.
+    Files that were not closed are: their rows stand, whoever gets the rest.
     """
     if _summary_path(job.out).exists() and not (job.resume or job.overwrite):
         raise FileExistsError(f"{_summary_path(job.out)} exists: choose another -o, or replace it with --overwrite")
@@ -179,10 +168,8 @@ def _clear_up(job: Job, source: Source) -> frozenset[tuple[int, int]]:
         for path in earlier:
             path.unlink()
         return frozenset()
-    if isinstance(source, Sized):
-        return frozenset()
     for path in unfinished:
-        job.make_writer(path.with_suffix(""), source, True).close()
+        job.make_writer(path.with_suffix(""), True).close()
     stamps: set[tuple[int, int]] = set()
     for path in _rank_files(job.out):
         with h5py.File(path, "r") as file:
@@ -190,30 +177,15 @@ def _clear_up(job: Job, source: Source) -> frozenset[tuple[int, int]]:
     return frozenset(stamps)
 
 
-def _find_as_rank(job: Job, source: Source, rank: int, size: int, done: frozenset[tuple[int, int]]) -> RankResult:
+def _find_as_rank(job: Job, rank: int) -> RankResult:
     """One rank's part; what goes wrong goes into the result."""
-    summary = Summary()
-    attempt, first = 1, 0
-    if isinstance(source, Sized):
-        source = block = _Block(source, rank, size)
-        first = block.first
-        closed = rank_path(job.out, rank)
-        if closed.exists():
-            with h5py.File(closed, "r") as file:
-                whole = int(file[PROGRESS][()]) >= block.end
-            error = "" if whole else f"{closed} is of a job with another number of ranks: remove the rank files"
-            return RankResult(rank, summary, closed, error)
-    else:
-        assert isinstance(source, DealtSource)
-        source.done = done
-        while rank_path(job.out, rank, attempt).exists():
-            attempt += 1
+    summary, attempt = Summary(), 1
+    while rank_path(job.out, rank, attempt).exists():
+        attempt += 1
     path = rank_path(job.out, rank, attempt)
     try:
-        with job.make_writer(path, source, job.resume) as writer:
-            summary = find_run(
-                source, job.make_finder(source), writer, first=first, on_event=job.on_event,
-            )  # fmt: skip
+        with job.make_writer(path, job.resume) as writer:
+            summary = find_run(job.source, job.make_finder(), writer, on_event=job.on_event)
     except (OSError, ValueError, RuntimeError, MemoryError, ImportError) as error:
         return RankResult(rank, summary, None, str(error) or type(error).__name__)
     return RankResult(rank, summary, path if path.exists() else None)

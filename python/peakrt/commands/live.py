@@ -27,12 +27,12 @@ from ..progress import Progress
 from ..search import Summary
 from ..sources import is_stream
 from .broker import add_indexing, check_indexing
-from .find import add_inputs, make_writer, refuse_outputs
 from .find_report import as_record, check_json, report_lines, write_json
 from .finder_options import add_finder, take_finder
 from .monitor_option import add_monitor, watch
-from .options import add_config, known_length, open_inputs, take_config
+from .options import add_config, add_inputs, known_length, open_inputs, take_config
 from .program import add_command, catch_signals, one_line
+from .writing import make_writer, refuse_outputs
 
 if TYPE_CHECKING:
     from ..live.finder_process import FinderProcess

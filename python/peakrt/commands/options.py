@@ -104,3 +104,17 @@ def open_inputs(parsed: argparse.Namespace, stop: list[int]) -> Source:
 def known_length(source: Source) -> int | None:
     """Events of a source; None of a run that is dealt out on the way."""
     return len(source) if isinstance(source, Sized) else None
+
+
+def add_inputs(parser: argparse.ArgumentParser) -> None:
+    """Add what is read, and the options that say how."""
+    parser.add_argument(
+        "inputs", nargs="+", metavar="IN",
+        help="HDF5, CXI, NXmx, .lst, CBF and other images, folders; an LCLS run: exp=mfx100,run=7[,dir=FOLDER]; or a "
+        "stream: [FORMAT+]tcp://HOST:PORT",
+    )  # fmt: skip
+    add_geometry(parser)
+    parser.add_argument("--detector", metavar="NAME", help="of an LCLS run; of a stream's channel, source or dataset")
+    parser.add_argument(
+        "--timeout", type=float, default=60.0, metavar="s", help="a stream is over after so long without a frame [60]"
+    )

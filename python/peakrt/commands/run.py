@@ -19,15 +19,15 @@ from ..distributed.search import WorkersSearch
 from ..event import Event
 from ..finder import PeakFinder
 from ..finders.registry import FINDERS
-from ..mpi import in_job, rank_of_job
+from ..mpi import in_job, open_on_all_ranks, rank_of_job
 from ..pipeline import write_search
 from ..sources import Source, is_stream
-from .find import add_inputs, add_output, check_options, make_writer, refuse_outputs, writing
 from .find_report import as_record, report_lines, write_json
 from .finder_options import add_finder, take_finder
 from .learn import learn_from
-from .options import open_inputs, take_config
+from .options import add_inputs, open_inputs, take_config
 from .program import add_command, catch_signals
+from .writing import add_output, check_options, make_writer, refuse_outputs, writing
 
 log = logging.getLogger("peakrt")
 
@@ -60,41 +60,45 @@ def add(commands: Any) -> None:
 
 def _run(parsed: argparse.Namespace) -> int:
     backend = parsed.backend or ("mpi" if in_job() else "process")
+    if is_stream(parsed.inputs):
+        raise ValueError("a stream is read by one process: peakrt find, or peakrt live, takes it")
+    stop = catch_signals()
     if backend == "mpi":
-        return _run_in_job(parsed)
-    if in_job() and rank_of_job()[0] > 0:
+        if parsed.workers is not None:
+            raise ValueError("--workers: the workers of an MPI job are its ranks but the first")
+        return run_in_job(parsed, open_on_all_ranks(lambda: open_inputs(parsed, stop)), stop)
+    if in_job():
         raise ValueError(f"--backend {backend} starts its own workers: start peakrt run without mpirun")
-    return _write(parsed, backend)
+    return _write(parsed, backend, open_inputs(parsed, stop), stop, [])
 
 
-def _run_in_job(parsed: argparse.Namespace) -> int:
+def run_in_job(parsed: argparse.Namespace, source: Source, stop: list[int]) -> int:
+    """Run on the ranks of an MPI job: the first deals out and writes, the others find.
+
+    source : of the inputs, open on every rank; stop : signals that end the run
+    """
     from ..distributed.ranks import refuse, work_as_rank
 
-    if parsed.workers is not None:
-        raise ValueError("--workers: the workers of an MPI job are its ranks but the first")
     if rank_of_job()[0] > 0:
-        catch_signals()  # they are rank 0's affair
         logging.getLogger("peakrt").setLevel(logging.WARNING)
-        work_as_rank(open_run)
+        work_as_rank(lambda arguments: (source, _finder_of(arguments, source)))
         return 0
     begun: list[Backend] = []
     try:
-        return _write(parsed, "mpi", begun)
+        if getattr(parsed, "threads", 1) != 1:
+            raise ValueError("--threads: the finders of an MPI job are its ranks but the first")
+        return _write(parsed, "mpi", source, stop, begun)
     finally:
         if not begun:
             refuse()
 
 
-def _write(parsed: argparse.Namespace, backend: str, begun: list[Backend] | None = None) -> int:
+def _write(parsed: argparse.Namespace, backend: str, source: Source, stop: list[int], begun: list[Backend]) -> int:
     """Deal out, take in and write. begun : where the back end is put once it has started"""
     check_options(parsed)
-    if is_stream(parsed.inputs):
-        raise ValueError("a stream is read by one process: peakrt find, or peakrt live, takes it")
     if parsed.bad_pixels == "learn":
-        raise ValueError("--bad-pixels learn: peakrt run learns them before it begins; leave the option out")
-    stop = catch_signals()
+        raise ValueError("--bad-pixels learn: a run by workers learns them before it begins; leave the option out")
     refuse_outputs(parsed)
-    source = open_inputs(parsed, stop)
     if isinstance(source, DealtSource) or not isinstance(source, Sized):
         raise ValueError("the facility deals out the events of this run itself: mpirun peakrt find takes it")
     total = len(source) if parsed.limit is None else min(len(source), parsed.limit)
@@ -104,10 +108,8 @@ def _write(parsed: argparse.Namespace, backend: str, begun: list[Backend] | None
     writer = make_writer(parsed, Path(parsed.output), source, parsed.resume)
 
     def start_workers() -> Backend:
-        workers = _start(backend, parsed.workers, given, on_gpu)
-        if begun is not None:
-            begun.append(workers)
-        return workers
+        begun.append(_start(backend, getattr(parsed, "workers", None), given, on_gpu))
+        return begun[0]
 
     every = _MISSES_EVERY_S if parsed.monitor is not None else None
     search = WorkersSearch(source, finder, writer, start_workers, end=total, misses_every_s=every)
@@ -141,11 +143,18 @@ def _start(backend: str, n: int | None, arguments: list[str], on_gpu: bool) -> B
 
 def open_run(arguments: list[str]) -> tuple[Source, PeakFinder]:
     """What a worker needs of a run's arguments: its source and its finder. Raises what opening them raises."""
+    source = open_inputs(_parse(arguments), [])
+    return source, _finder_of(arguments, source)
+
+
+def _finder_of(arguments: list[str], source: Source) -> PeakFinder:
+    return take_finder(_parse(arguments), source.detector)
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
     from ..cli import build_parser
 
-    parsed = build_parser().parse_args(arguments)
-    source = open_inputs(parsed, [])
-    return source, take_finder(parsed, source.detector)
+    return build_parser().parse_args(arguments)
 
 
 def _learn_beforehand(parsed: argparse.Namespace, source: Source, total: int) -> list[str]:

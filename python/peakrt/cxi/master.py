@@ -30,10 +30,9 @@ from .columns import (
 from .writer import growing, write_companions
 
 
-def write_master(path: Path, ranks: Sequence[Path], detector: Detector, *, events: int | None = None) -> int:
+def write_master(path: Path, ranks: Sequence[Path], detector: Detector) -> int:
     """Write the master of rank files, which may lie anywhere relative to it; returns its rows.
 
-    events : of the input that are done; None where each rank has counted its own
     Rows are in the order of the files. It gets its name once it is whole; .lst and .geom go beside it where there are
     images. Raises ValueError for files that do not belong together, OSError for one that cannot be read.
     """
@@ -41,7 +40,7 @@ def write_master(path: Path, ranks: Sequence[Path], detector: Detector, *, event
         raise ValueError("there is no rank file to join: no rank has seen an event")
     unfinished = path.with_name(path.name + ".started")
     try:
-        hits, images, gain = _join(unfinished, path.parent, ranks, events)
+        hits, images, gain = _join(unfinished, path.parent, ranks)
         if images:
             write_companions(path, detector, np.flatnonzero(hits), gain)
         os.replace(unfinished, path)
@@ -51,9 +50,7 @@ def write_master(path: Path, ranks: Sequence[Path], detector: Detector, *, event
     return len(hits)
 
 
-def _join(
-    unfinished: Path, folder: Path, ranks: Sequence[Path], events: int | None
-) -> tuple[npt.NDArray[np.bool_], bool, float | None]:
+def _join(unfinished: Path, folder: Path, ranks: Sequence[Path]) -> tuple[npt.NDArray[np.bool_], bool, float | None]:
     """Write the datasets of a master that will lie in a folder.
 
     Returns which rows are hits, whether there are images, and the gain of the ranks' finders.
@@ -73,7 +70,7 @@ def _join(
             for key, value in first[name].attrs.items():
                 master[name].attrs[key] = value
         master.create_dataset(MASK, data=first[MASK][()], compression="gzip", compression_opts=1)
-        _join_rest(master, ranks, events)
+        _join_rest(master, ranks)
         master.attrs.update(first.attrs)
         master[PROVENANCE].attrs.update(first[PROVENANCE].attrs)
         hits = np.concatenate([_hits(rank, rows) for rank, rows in zip(ranks, counts, strict=True)])
@@ -93,7 +90,7 @@ def _hits(rank: Path, rows: int) -> npt.NDArray[np.bool_]:
         return np.asarray(file[N_PEAKS][:rows] >= file[N_PEAKS].attrs["minPeaks"])
 
 
-def _join_rest(master: h5py.File, ranks: Sequence[Path], events: int | None) -> None:
+def _join_rest(master: h5py.File, ranks: Sequence[Path]) -> None:
     """Powder patterns, events done, gain, bad pixels and unusable events of all ranks."""
     done, gain, bad = 0, np.nan, np.zeros((0, 2), np.int32)
     unusable: list[npt.NDArray[Any]] = []
@@ -110,5 +107,5 @@ def _join_rest(master: h5py.File, ranks: Sequence[Path], events: int | None) -> 
                     master[name][...] = np.fmax(master[name][()], file[name][()])
                 elif name in file:
                     master[name] = file[name][()]
-    master[PROGRESS], master[GAIN], master[BAD_PIXELS] = np.int64(done if events is None else events), gain, bad
+    master[PROGRESS], master[GAIN], master[BAD_PIXELS] = np.int64(done), gain, bad
     master[UNUSABLE], master[UNUSABLE_REASON] = np.concatenate(unusable), np.concatenate(reasons)

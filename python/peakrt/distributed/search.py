@@ -185,7 +185,8 @@ class WorkersSearch:
     def report(self) -> list[str]:
         """What there is to say of the workers at the end."""
         spent = [sum(getattr(w, name) for w in self.workers) for name in ("reading_s", "finding_s")]
-        lines = [f"{len(self.workers)} workers spent {spent[0]:.1f} s on reading and {spent[1]:.1f} s on finding"]
+        n = len(self.workers)
+        lines = [f"{n} worker{'s' * (n != 1)} spent {spent[0]:.1f} s on reading and {spent[1]:.1f} s on finding"]
         counts = self.ranges.counts
         if counts.lost:
             lines.append(f"{counts.lost} workers were lost; {counts.again} ranges were found once more, no event twice")
