@@ -100,6 +100,25 @@ def test_a_report_stands_alone(found: Path, tmp_path: Path, capsys: pytest.Captu
     assert series["indexing_rate"][0] == pytest.approx(100 * indexed[first].mean(), rel=1e-3)
 
 
+def test_the_chunks_of_a_live_run_stand_at_their_hits(
+    found: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with h5py.File(found) as file:
+        rows = len(file[N_PEAKS])
+    stream, live, order = tmp_path / "out.stream", tmp_path / "live.stream", [3, 0, 2, 1, *range(4, rows)]
+    write_stream(stream, found, order, indexed={0, 2, 3})
+    text = stream.read_text()
+    for row in range(rows):
+        text = text.replace(f"Image filename: {found}\nEvent: //{row}\n", f"Image filename: ZMQdata\nEvent: //7\nheader/int/hit_number = {row + 1}\n")  # fmt: skip
+    live.write_text(text)
+    assert "hit_number = 4" in text
+    for path in (stream, live):
+        assert main(["report", str(found), str(path), "-o", str(path.with_suffix(".html"))]) == 0
+    theirs, ours = (data_of(path.with_suffix(".html"))["series-whole"] for path in (stream, live))
+    assert len([rate for rate in ours["indexing_rate"] if rate is not None]) > 1
+    assert ours == theirs
+
+
 def test_a_report_without_images_or_stream(run_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, geometry = tmp_path / "out.cxi", str(run_file.with_suffix(".geom"))
     assert main(["find", str(run_file), "-g", geometry, "-o", str(out), "--engine", "cpu", "--images", "none", "--events", "all"]) == 0  # fmt: skip

@@ -283,7 +283,8 @@ def _add_stream(run: RunStatistics, stream: Path, cxi: Path, table: _Table) -> N
     if not stream.is_file():
         raise FileNotFoundError(f"{stream} does not exist")
     follower = StreamFollower(stream)
-    size, hits = max(1, stream.stat().st_size), np.sort(table.numbers[table.is_hit])
+    size, of_hits = max(1, stream.stat().st_size), table.numbers[table.is_hit]
+    hits = np.sort(of_hits)
     n_chunks = 0
     while True:
         before = follower.position
@@ -292,7 +293,7 @@ def _add_stream(run: RunStatistics, stream: Path, cxi: Path, table: _Table) -> N
             break
         share = before / size
         otherwise = float(hits[int(share * len(hits))]) if len(hits) else share * (run.last_at or 0.0)
-        at = [_number_of(chunk, cxi, table, otherwise) for chunk in chunks]
+        at = [_number_of(chunk, cxi, table, of_hits, otherwise) for chunk in chunks]
         run.chunks(at, chunks)
         n_chunks += len(chunks)
     if not n_chunks:
@@ -301,8 +302,13 @@ def _add_stream(run: RunStatistics, stream: Path, cxi: Path, table: _Table) -> N
         run.state(run.last_at or 0.0, {"damaged_chunks": float(follower.reader.damaged)})
 
 
-def _number_of(chunk: Chunk, cxi: Path, table: _Table, otherwise: float) -> float:
-    """Number in the input of a chunk's event."""
+def _number_of(chunk: Chunk, cxi: Path, table: _Table, of_hits: npt.NDArray[Any], otherwise: float) -> float:
+    """Number in the input of a chunk's event. A live run's chunk tells its hit, another one its row in the CXI.
+
+    of_hits : numbers of the hits, in the order of their rows
+    """
+    if chunk.number is not None:
+        return float(of_hits[chunk.number - 1]) if 0 < chunk.number <= len(of_hits) else otherwise
     row = chunk.event.rpartition("//")[2]
     if Path(chunk.file).name == cxi.name and row.isascii() and row.isdigit() and int(row) < table.n_rows:
         return float(table.numbers[int(row)])

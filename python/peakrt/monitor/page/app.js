@@ -71,6 +71,7 @@
         ],
       };
       at.plot.replaceChildren();
+      at.plot.classList.toggle("timed", time);
       return new uPlot(options, data, at.plot);
     };
     // Where the mouse is not in the plot, the legend tells the newest numbers
@@ -489,7 +490,7 @@
       rates: chart(rates, [{ key: "hit_rate", label: "hits", color: "--c1", unit: "%" }, { key: "indexing_rate", label: "indexed", color: "--c2", unit: "%" }, { key: "several", label: "several lattices", color: "--c4", unit: "%" }], { ...options, from0: true }),
       resolution: chart(resolutionPanel, [{ key: "resolution_best", label: "best tenth", color: "--c3" }, { key: "resolution_median", label: "median", color: "--c1" }, { key: "resolution_worst", label: "worst tenth", color: "--c5" }], options),
       drift: chart(driftPanel, [{ key: "a", label: "a", color: "--c1" }, { key: "b", label: "b", color: "--c2" }, { key: "c", label: "c", color: "--c3" }], options),
-      background: chart(backgroundPanel, [{ key: "background_hits", label: "hits, at their peaks", color: "--c1" }, { key: "background_misses", label: "misses, whole frame", color: "--c2" }], { ...options, from0: true }),
+      background: chart(backgroundPanel, [{ key: "background_hits", label: "hits", color: "--c1" }, { key: "background_misses", label: "misses", color: "--c2" }], { ...options, from0: true }),
       saturated: chart(saturatedPanel, [{ key: "saturated", label: "hits", color: "--c5" }], { ...options, from0: true }),
       centre: chart(centrePanel, [{ key: "shift_x", label: "x", color: "--c1" }, { key: "shift_y", label: "y", color: "--c2" }], options),
       energy: chart(energyPanel, [{ key: "energy", label: "energy", color: "--c1" }], options),
@@ -527,7 +528,7 @@
       drawers.drift(x, changes);
       driftPanel.note.textContent = "change against the median, %";
       drawers.background(x, series);
-      backgroundPanel.note.textContent = "ADU a pixel";
+      backgroundPanel.note.textContent = "ADU a pixel; misses: whole frame, hits: at their peaks";
       drawers.saturated(x, series);
       saturatedPanel.note.textContent = "% of hits";
       drawers.centre(varies(series.shift_x) || varies(series.shift_y) ? x : [], series);
@@ -571,7 +572,7 @@
       if (!names.length) { group.at.section.hidden = true; continue; }
       if (names.join() !== group.names) {
         group.names = names.join();
-        group.draw = chart(group.at, names.map((name, k) => ({ key: name, label: name.replace(/_/g, " "), color: `--c${k + 1}`, unit: group.unit })), { ...axisOptions(), from0: true });
+        group.draw = chart(group.at, names.map((name, k) => ({ key: name, label: name.replace(/_ms$/, "").replace(/^(latency|indexing|stream)_/, "").replace(/_/g, " "), color: `--c${k + 1}`, unit: group.unit })), { ...axisOptions(), from0: true });
       }
       group.at.note.textContent = group.unit;
       group.draw(numbers[names[0]].at, Object.fromEntries(names.map((name) => [name, numbers[name].value])));
@@ -586,7 +587,7 @@
     $("verdict-text").replaceChildren(first ? first.text : v.text, ...(first ? [make("i", {}, ` – ${first.advice}`)] : []));
     $("advice").replaceChildren(...others.slice(0, 3).map((finding) => make("p", {}, make("b", {}, finding.text), ` – ${finding.advice}`)));
     const now = [["hits", o.hit_rate_now], ["indexed", o.indexing_rate_now]].filter(([, share]) => share !== null);
-    rates.note.textContent = o.running ? now.map(([word, share]) => `${word}, last minute: ${percent(share)}`).join(" · ") : "%";
+    rates.note.textContent = o.running && now.length ? `last minute: ${now.map(([word, share]) => `${word} ${percent(share)}`).join(" · ")}` : "%";
     $("title").textContent = o.title || "PeakRT";
     $("title").title = o.title;
     document.title = `${v.level === "OK" ? "" : v.level + " – "}${o.title || "PeakRT"}`;
