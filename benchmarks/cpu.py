@@ -10,21 +10,27 @@ detector use all cores, a frame each, and count wall time.
 from __future__ import annotations
 
 import argparse
+import io
 import itertools
 import os
 import platform
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from peakrt import CandidateConfig, PeakFinder, Peakfinder8, Peakfinder8Config, _native, v3r3
+from peakrt.cli import main as peakrt_main
 from peakrt.masks import MOST_PLANS
 from peakrt_geometry import load_detector
 from peakrt_lab.simulate import RESPONSES, Scene, Simulator
+from peakrt_lab.truth import write_run
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests import peers
@@ -69,7 +75,7 @@ def sample(bins: np.ndarray, good: np.ndarray, n: int) -> tuple[np.ndarray, np.n
     return pixels, bins[pixels].astype(np.int32)
 
 
-def bench_detector(name: str, rate: float) -> None:
+def bench_detector(name: str, rate: float, masks_alone: bool) -> None:
     detector = load_detector(name)
     scene = Scene(hit_fraction=1.0, photons=(1000.0, 3000.0), jet=0, shadow=0, ice=0, salt=0)
     simulator = Simulator(
@@ -79,6 +85,13 @@ def bench_detector(name: str, rate: float) -> None:
     slab = (planes * n_ss, n_fs)
     native = simulator.event(0).frame.reshape(slab)
     frame, good = native.astype(np.float32), simulator.good.reshape(slab)
+    limit = frame.nbytes / rate * 1e3
+    print(f"\n{name}: {slab[0]} x {slab[1]}; reading it once as float32 takes {limit:.2f} ms")
+    print(f"  {'':<44}{'ms':>9}   {'':>6}{'ratio':>9}{'x limit':>9}")
+    bench_masks(simulator, limit)
+    bench_mask_files(simulator, limit)
+    if masks_alone:
+        return
     radius = detector.radius.reshape(slab)
     first = detector.asics[0]
     asic = (int(first[2] - first[1]), int(first[4] - first[3]))
@@ -88,10 +101,7 @@ def bench_detector(name: str, rate: float) -> None:
     options = {"adc_threshold": 5 * simulator.gain + RESPONSES[name].offset, **OPTIONS}
     full = Peakfinder8(good, radius, asics=tiles, **options)
     fast = Peakfinder8(good, radius, asics=tiles, samples_per_bin=100, **options)
-    limit = frame.nbytes / rate * 1e3
-    n = len(full(frame))
-    print(f"\n{name}: {slab[0]} x {slab[1]} float32, {n} peaks; reading it once takes {limit:.2f} ms")
-    print(f"  {'':<44}{'ms':>9}   {'':>6}{'ratio':>9}{'x limit':>9}")
+    print(f"  peakfinder8: {len(full(frame))} peaks")
     pixels = sample(np.rint(radius).astype(np.int64).ravel(), good, 100)
     om_full, s = cpu_ms(lambda: peers.om_peakfinder8(frame, good, radius, asic, options))
     row("ondamonitor peakfinder8", om_full, s, None, limit)
@@ -103,7 +113,6 @@ def bench_detector(name: str, rate: float) -> None:
         row(f"peakrt peakfinder8, {native.dtype}", *cpu_ms(lambda: full(native)), om_full, limit)
         row(f"peakrt peakfinder8, sampled, {native.dtype}", *cpu_ms(lambda: fast(native)), om_fast, limit)
     bench_network(simulator, om_fast, limit)
-    bench_masks(simulator, limit)
     bench_v3r3(frame, good, asic, limit)
     bench_labelling(frame, limit)
     bench_all_cores(detector, simulator, native, limit)
@@ -133,25 +142,74 @@ def bench_network(simulator: Simulator, om_fast: float, limit: float) -> None:
         row("  measure", *cpu_ms(lambda s=scores: proposer.measure(s, model.threshold)), None, limit)
 
 
+def masks_of_events(shape: tuple[int, ...], n: int, changing: float) -> list[np.ndarray]:
+    """Masks of which 1.5 % of the pixels are bad in all, and a share of others in each."""
+    rng = np.random.default_rng(0)
+    always = rng.random(shape) > 0.015
+    return [always & (rng.random(shape) > changing) for _ in range(n)]
+
+
 def bench_masks(simulator: Simulator, limit: float) -> None:
     """A source with one mask against one with a mask for each event, and what a plan takes.
 
-    The ratios: one mask to many, and a plan from nothing to one of another mask. Masks differ in 3 % of their pixels, and
-    there are more of them than plans are kept.
+    The ratios: one mask to many, and a plan from nothing to one of another mask. There are more masks than plans are kept,
+    and more frames than a cache holds, as in a run.
     """
     from peakrt.finders.proposer import Proposer
 
-    detector, rng = simulator.detector, np.random.default_rng(0)
-    masks = [rng.random(detector.shape) > 0.015 for _ in range(2 * MOST_PLANS)]
-    frame, each = simulator.event(0).frame, itertools.cycle(masks)
+    detector = simulator.detector
+    frames = itertools.cycle([simulator.event(0).frame.copy() for _ in range(8)])
     finder = PeakFinder(CandidateConfig(gain=simulator.gain), geometry=detector, mask=simulator.good)
-    one, s = cpu_ms(lambda: finder(frame, masks[0]))
-    row("peakrt candidate, one mask", one, s, None, limit)
-    row("peakrt candidate, a mask for each event", *cpu_ms(lambda: finder(frame, next(each))), one, limit)
-    new, s = cpu_ms(lambda: Proposer(next(each), detector.radius, asics=detector.asics))
-    row("  plan from nothing", new, s, None, limit)
     proposer = Proposer(simulator.good, detector.radius, asics=detector.asics)
-    row("  plan of another mask", *cpu_ms(lambda: proposer.with_mask(next(each))), new, limit)
+    for changing in (0.001, 0.015):
+        masks = masks_of_events(detector.shape, 2 * MOST_PLANS, changing)
+        each = itertools.cycle(masks)
+        one, s = cpu_ms(lambda m=masks[0]: finder(next(frames), m))
+        row(f"peakrt candidate, one mask, {(~masks[0]).mean():.1%} bad", one, s, None, limit)
+        many = cpu_ms(lambda e=each: finder(next(frames), next(e)))
+        row(f"  a mask for each event, {changing:.1%} their own", *many, one, limit)
+        new, s = cpu_ms(lambda e=each: Proposer(next(e), detector.radius, asics=detector.asics))
+        row("  plan from nothing", new, s, None, limit)
+        row("  plan of another mask", *cpu_ms(lambda e=each: proposer.with_mask(next(e))), new, limit)
+
+
+def bench_mask_files(simulator: Simulator, limit: float, few: int = 4, many: int = 20) -> None:
+    """``peakrt find`` of a file with one mask, and with a mask for each event: CPU time an event, by runs of two lengths."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run.cxi"
+        write_run(run, simulator, (simulator.event(k) for k in range(many)))
+        text = run.with_suffix(".geom").read_text()
+        slab = (simulator.detector.shape[0] * simulator.detector.shape[1], simulator.detector.shape[2])
+        masks = masks_of_events(slab, many, 0.001)
+        with h5py.File(run, "a") as file:
+            file["/bad"] = ~masks[0]
+            every = file.create_dataset("/bad_of_events", (many, *slab), np.uint8, chunks=(1, *slab), compression="lzf")
+            for k, mask in enumerate(masks):
+                every[k] = ~mask
+        geometries = {"one": "/bad", "each": "/bad_of_events"}
+        for name, path in geometries.items():
+            lines = [line for line in text.splitlines() if not line.split("/")[-1].startswith("mask")]
+            Path(folder, f"{name}.geom").write_text("\n".join([f"mask = {path}", "mask_bad = 1", *lines, ""]))
+        ms: dict[tuple[str, int], list[float]] = {}
+        for _ in range(5):
+            for name, n in itertools.product(geometries, (few, many)):
+                ms.setdefault((name, n), []).append(cpu_ms_of_find(run, Path(folder), name, n))
+        an_event = {
+            name: (float(np.median(ms[name, many])) - float(np.median(ms[name, few]))) / (many - few)
+            for name in geometries
+        }
+        row("peakrt find, one mask in the file", an_event["one"], 0, None, limit)
+        row("peakrt find, a mask for each event", an_event["each"], 0, an_event["one"], limit)
+
+
+def cpu_ms_of_find(run: Path, folder: Path, geometry: str, n: int) -> float:
+    """CPU time of finding the peaks of n events, all threads, ms."""
+    begin = time.process_time()
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        arguments = [str(run), "-g", str(folder / f"{geometry}.geom"), "-o", str(folder / "out.cxi"), "--overwrite"]
+        status = peakrt_main(["find", *arguments, "-n", str(n)])
+    assert status == 0
+    return (time.process_time() - begin) * 1e3
 
 
 def bench_v3r3(frame: np.ndarray, good: np.ndarray, asic: tuple[int, int], limit: float) -> None:
@@ -221,13 +279,14 @@ def label_of(samples: int, threads: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("detectors", nargs="*", default=DETECTORS)
+    parser.add_argument("--masks", action="store_true", help="only the rows of masks")
     parsed = parser.parse_args()
     rate = memory_rate()
     print(
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {_native.instruction_set()}; one thread reads {rate / 1e9:.1f} GB/s"
     )
     for name in parsed.detectors:
-        bench_detector(name, rate)
+        bench_detector(name, rate, parsed.masks)
 
 
 if __name__ == "__main__":

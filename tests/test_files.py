@@ -147,6 +147,20 @@ def test_masks_flags_and_headers(tmp_path: Path) -> None:
             assert event.camera_length_m == pytest.approx(0.12)
 
 
+@pytest.mark.parametrize("kind", ["u1", ">u2", "u4", "u8", "i1", "i8", "f4", "?"])
+@pytest.mark.parametrize(("good_bits", "bad_bits"), [(0, 1), (1, 0), (2, 0x80), (0, 0x10000), (0x1FF, 0)])
+def test_bits_of_a_mask_of_any_type(tmp_path: Path, kind: str, good_bits: int, bad_bits: int) -> None:
+    values = np.random.default_rng(0).integers(0, 128, (1, 256, 256)).astype(kind)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["/entry_1/data_1/data"] = FRAMES[:1]
+        file["/mask"] = values
+    text = f"mask = /mask\nmask_good = {good_bits}\nmask_bad = {bad_bits}\n" + geom()
+    (event,) = open_source([str(tmp_path / "a.h5")], parse_geom(text)).events()
+    assert event.mask is not None
+    wide = values.astype(np.int64)
+    np.testing.assert_array_equal(event.mask, ((wide & good_bits) == good_bits) & ((wide & bad_bits) == 0))
+
+
 def test_mask_file_beside(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["/entry_1/data_1/data"] = FRAMES

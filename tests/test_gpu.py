@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,13 +11,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from peakrt import Peakfinder8, Peakfinder8Config, _native
+from peakrt import Peakfinder8, Peakfinder8Config
 from peakrt.gpu import batches as gpu
-from peakrt.gpu.peakfinder8 import DEVICE_BATCH, CudaPeakfinder8
+from peakrt.gpu.peakfinder8 import CudaPeakfinder8
 
 from .conftest import crowded_frame
 from .host_gpu import HostGpu
 from .test_peakfinder8 import OPTIONS, case, tiles
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def on_host(frames: np.ndarray, mask: Any, radius: np.ndarray, **options: Any) -> list[np.ndarray]:
@@ -26,8 +30,15 @@ def on_host(frames: np.ndarray, mask: Any, radius: np.ndarray, **options: Any) -
     return found
 
 
-def test_struct_has_the_compilers_layout() -> None:
-    assert DEVICE_BATCH.itemsize == _native.DEVICE["peakfinder8_bytes"]
+def test_all_name_the_same_kernels() -> None:
+    """The kernels, their bodies on the host, and those that the finder launches, with and without frames."""
+    cuda = (ROOT / "csrc/cuda/peakfinder8.cu").read_text()
+    assert {
+        name: of_type == "_##NAME" for name, of_type in re.findall(r"\bpeakfinder8_([a-z]+)(_##NAME)?\(", cuda)
+    } == CudaPeakfinder8.kernels
+    twin = (ROOT / "csrc/cpu/device_twin.cpp").read_text()
+    body = twin[twin.index("void peakfinder8_twin") : twin.index("void network_twin")]
+    assert set(re.findall(r'name == "([a-z]+)"', body)) == set(CudaPeakfinder8.kernels)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

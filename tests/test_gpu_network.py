@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +20,9 @@ from peakrt.finders.candidate import CandidateFinder
 from peakrt.finders.learned import Learned
 from peakrt.finders.proposer import CANDIDATE, FEATURES
 from peakrt.finders.segmentation import SegmentationFinder
-from peakrt.gpu.candidate import NETWORK_BATCH, CudaCandidateFinder, judge_arrays
-from peakrt.gpu.segmentation import CONV_LAYER, CudaSegmentationFinder
+from peakrt.gpu.batches import pack
+from peakrt.gpu.candidate import CudaCandidateFinder, judge_arrays
+from peakrt.gpu.segmentation import CudaSegmentationFinder
 from peakrt.models.engine_onnx import OnnxEngine
 from peakrt.models.model_file import Model, load_model
 
@@ -27,6 +30,7 @@ from .host_gpu import HostGpu
 from .test_network import GAIN, crowded_frame, frames
 from .test_peakfinder8 import tiles
 
+ROOT = Path(__file__).resolve().parents[1]
 MODEL = load_model("default")
 ENGINE = OnnxEngine(MODEL)
 #: Kernel and ONNX Runtime sum in other orders; a device's logarithms and exponentials differ in their last bits.
@@ -92,9 +96,17 @@ def scene(rng: np.random.Generator, shape: tuple[int, int, int], peaks: int, bac
     return (rng.poisson(mean) * GAIN).astype(np.float32)
 
 
-def test_struct_has_the_compilers_layout() -> None:
-    assert NETWORK_BATCH.itemsize == _native.DEVICE["network_bytes"]
-    assert CONV_LAYER.itemsize == _native.DEVICE["conv_bytes"]
+def test_a_struct_takes_no_other_names() -> None:
+    assert pack(_native.CONV_LAYER, {"in": 2**60, "pad": 3})["in"] == 2**60
+    with pytest.raises(KeyError, match="input"):
+        pack(_native.CONV_LAYER, {"input": 2**60})
+
+
+def test_kernels_written_by_hand_are_in_the_list() -> None:
+    """All others are made from the list itself (network_kernels.def)."""
+    source = (ROOT / "csrc/cuda/network.cu").read_text()
+    by_hand = set(re.findall(r"\bnetwork_([a-z]+)(?=_##SUFFIX\(|\()", source))
+    assert by_hand == {"age", "sweep"} <= set(_native.NETWORK_KERNELS)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -276,6 +288,36 @@ def test_peak_finder_on_the_gpu_gives_what_the_cpu_gives(device: Any, small_dete
             assert peaks.tobytes() == other.tobytes()
     assert sum(map(len, expected)) > 100
     np.testing.assert_array_equal(finder(run[3])["ss"], PeakFinder(config, geometry=small_detector)(run[3])["ss"])
+
+
+@pytest.mark.parametrize("config", [CandidateConfig(gain=GAIN), SegmentationConfig(gain=GAIN)])
+def test_a_mask_for_every_event_is_taken_by_the_finder_at_hand(
+    device: Any, small_detector: Any, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One finder on the GPU for all masks; the peaks of each are those of a new finder with that mask from the start."""
+    made = []
+    for kind in (CudaCandidateFinder, CudaSegmentationFinder):
+        monkeypatch.setattr(kind, "__init__", _counted(kind.__init__, made))
+    config = replace(config, bad_pixels="keep") if isinstance(config, CandidateConfig) else config
+    rng = np.random.default_rng(5)
+    masks = [rng.random(small_detector.shape) > share for share in (0.02, 0.3, 0.0, 0.7, 0.02, 0.02)]
+    masks[2][:, :, 60:] = False
+    items = [(frame, masks[k // 2]) for k, frame in enumerate(run_of(small_detector, 12))]
+    finder = PeakFinder(config, geometry=small_detector, engine="cuda")
+    found = list(finder.outcomes(items))
+    assert len(made) == 1
+    assert sum(map(len, found)) > 30
+    for (frame, mask), peaks in zip(items, found, strict=True):
+        alone = PeakFinder(config, geometry=small_detector, mask=mask, engine="cuda")
+        assert alone(frame).tobytes() == peaks.tobytes()
+
+
+def _counted(real: Any, made: list[Any]) -> Any:
+    def init(self: Any, *given: Any, **named: Any) -> None:
+        made.append(self)
+        real(self, *given, **named)
+
+    return init
 
 
 def test_bad_pixels_outlive_a_change_of_mask(device: Any, small_detector: Any) -> None:

@@ -1,7 +1,9 @@
 #include "peakrt/device_twin.hpp"
 
+#include <cstddef>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 
 namespace peakrt {
 namespace {
@@ -39,7 +41,53 @@ void sweep(const NetworkBatch& batch, const T* frames, int frame, std::int64_t s
       sweep_phase(batch, frames, frame, int(sweep), phase, thread, kThreads, &shared);
 }
 
+// How numpy writes a type; an address is a number there.
+template <class T>
+const char* format_of() {
+  if constexpr (std::is_pointer_v<T>)
+    return "u8";
+  else if constexpr (std::is_same_v<T, std::int32_t>)
+    return "i4";
+  else if constexpr (std::is_same_v<T, std::int64_t>)
+    return "i8";
+  else if constexpr (std::is_same_v<T, float>)
+    return "f4";
+  else if constexpr (std::is_same_v<T, Shape>)
+    return "3i4";
+  else if constexpr (std::is_same_v<T, LeastScore>)
+    return "2f4";
+  else {
+    static_assert(std::is_same_v<T, Peakfinder8Options>, "say how numpy writes this type");
+    return "f4,f4,i4,i4,i4";
+  }
+}
+
 }  // namespace
+
+#define FIELD(TYPE, NAME) {#NAME, format_of<TYPE>(), offsetof(Struct, NAME), sizeof(TYPE)},
+
+std::vector<Field> network_batch_fields() {
+  using Struct = NetworkBatch;
+  return {
+#include "peakrt/network_batch.def"
+  };
+}
+
+std::vector<Field> peakfinder8_batch_fields() {
+  using Struct = DeviceBatch;
+  return {
+#include "peakrt/peakfinder8_batch.def"
+  };
+}
+
+std::vector<Field> conv_layer_fields() {
+  using Struct = ConvLayer;
+  return {
+#include "peakrt/conv_layer.def"
+  };
+}
+
+#undef FIELD
 
 void peakfinder8_twin(const char* kernel, const DeviceBatch& b, Dtype dtype, const void* frames) {
   const std::string name = kernel;
@@ -65,74 +113,35 @@ void peakfinder8_twin(const char* kernel, const DeviceBatch& b, Dtype dtype, con
   });
 }
 
-void network_twin(const char* kernel, const NetworkBatch& b, Dtype dtype, const void* frames) {
+void network_twin(const char* kernel, const NetworkBatch& b, Dtype dtype, const void* pixels) {
   const std::string name = kernel;
-  const int n = b.n_frames;
-  const auto listed = [&](int frame) { return b.listed(frame); };
   const auto run = [&](auto&& count, auto&& body) {
-    grid(n, [&](int frame) { return b.skips(frame) ? 0 : std::int64_t(count(frame)); }, body);
+    grid(b.n_frames, [&](int frame) { return b.skips(frame) ? 0 : std::int64_t(count(frame)); }, body);
   };
-  const auto foreground = [&](int frame) { return listed_pixels(b, frame); };
-  with_dtype(dtype, frames, [&](const auto* data) {
-    if (name == "clear")
-      run(fixed(b.n_bins_padded + 1), [&](int f, std::int64_t i) { clear_body(b, f, int(i)); });
-    else if (name == "collect")
-      run(fixed(b.n_order), [&](int f, std::int64_t i) { collect_body(b, data, f, i); });
-    else if (name == "sums")
-      run(fixed(b.n_groups * kDeviceLanes),
-          [&](int f, std::int64_t i) { sums_body(b, f, int(i) / kDeviceLanes, int(i) % kDeviceLanes); });
-    else if (name == "levels")
-      run(fixed(b.n_bins + 1), [&](int f, std::int64_t i) { level_body(b, f, int(i)); });
-    else if (name == "windows")
-      run(fixed(b.n_windows), [&](int f, std::int64_t i) { window_body(b, data, f, int(i)); });
-    else if (name == "clip_noise")
-      run(fixed(b.n_windows * 2), [&](int f, std::int64_t i) { clip_noise_body(b, f, int(i) / 2, int(i) % 2); });
-    else if (name == "refine_noise")
-      run(fixed(2), [&](int f, std::int64_t i) { refine_noise_body(b, f, int(i)); });
-    else if (name == "tiles")
-      run(fixed(b.n_tiles), [&](int f, std::int64_t i) { tile_body(b, data, f, int(i)); });
-    else if (name == "locals")
-      run(fixed(b.n_tiles), [&](int f, std::int64_t i) { local_body(b, f, int(i)); });
-    else if (name == "sweep")
-      run(fixed(b.n_sweeps), [&](int f, std::int64_t i) { sweep(b, data, f, i); });
-    else if (name == "describe")
-      run(listed, [&](int f, std::int64_t k) { describe_body(b, data, f, int(k)); });
-    else if (name == "crowd")
-      run(listed, [&](int f, std::int64_t k) { crowd_body(b, f, int(k)); });
-    else if (name == "rank")
-      run([&](int f) { return b.crowd[3 * f + 1]; }, [&](int f, std::int64_t k) { rank_body(b, f, int(k)); });
-    else if (name == "frame")
-      run(listed, [&](int f, std::int64_t k) { frame_body(b, f, int(k)); });
-    else if (name == "judge")
-      run(listed, [&](int f, std::int64_t k) { judge_body(b, f, int(k)); });
-    else if (name == "learn")
-      run(listed, [&](int f, std::int64_t k) { learn_body(b, f, int(k)); });
-    else if (name == "mark")
-      run(listed, [&](int f, std::int64_t k) { mark_body(b, f, int(k)); });
-    else if (name == "age")
-      grid(1, fixed(b.shape.pixels()), [&](int, std::int64_t i) { age_body(b, i); });
-    else if (name == "dense_clear")
-      run(fixed(1), [&](int f, std::int64_t) { dense_clear_body(b, f); });
-    else if (name == "dense_input")
-      run(fixed(std::int64_t(b.shape.panel) * b.even_ss * b.even_fs),
-          [&](int f, std::int64_t i) { dense_input_body(b, data, f, i); });
-    else if (name == "dense_list")
-      run(fixed(b.shape.pixels()), [&](int f, std::int64_t i) { dense_list_body(b, f, i); });
-    else if (name == "dense_sort")
-      run(foreground, [&](int f, std::int64_t k) { dense_sort_body(b, f, int(k)); });
-    else if (name == "dense_join")
-      run(foreground, [&](int f, std::int64_t k) { dense_join_body(b, f, int(k)); });
-    else if (name == "dense_top")
-      run(foreground, [&](int f, std::int64_t k) { dense_top_body(b, data, f, int(k)); });
-    else if (name == "sure")
-      run(listed, [&](int f, std::int64_t k) { sure_body(b, f, int(k)); });
-    else if (name == "suppress")
-      run(listed, [&](int f, std::int64_t k) { suppress_body(b, f, int(k)); });
-    else if (name == "measure")
-      run(listed, [&](int f, std::int64_t k) { measure_body(b, data, f, int(k)); });
-    else
-      unknown(name);
+  with_dtype(dtype, pixels, [&](const auto* frames) {
+#define KERNEL(NAME, N, CALL) \
+  if (name == #NAME)          \
+    return run([&]([[maybe_unused]] int f) { return N; }, [&](int f, [[maybe_unused]] std::int64_t k) { CALL; });
+#define PIXEL_KERNEL KERNEL
+#include "peakrt/network_kernels.def"
+#undef PIXEL_KERNEL
+#undef KERNEL
+    if (name == "age") return grid(1, fixed(b.shape.pixels()), [&](int, std::int64_t i) { age_body(b, i); });
+    if (name == "sweep") return run(fixed(b.n_sweeps), [&](int f, std::int64_t i) { sweep(b, frames, f, i); });
+    unknown(name);
   });
+}
+
+std::vector<Kernel> network_kernels() {
+  return {
+#define KERNEL(NAME, N, CALL) {#NAME, false},
+#define PIXEL_KERNEL(NAME, N, CALL) {#NAME, true},
+#include "peakrt/network_kernels.def"
+#undef PIXEL_KERNEL
+#undef KERNEL
+      {"age", false},
+      {"sweep", true},
+  };
 }
 
 void conv_twin(const ConvLayer& layer) {

@@ -11,6 +11,10 @@ SPOT_SIZE: int
 PROFILE_START_SIZE: int
 PROFILE_FIT_SIZE: int
 DEVICE: dict[str, int]
+NETWORK_BATCH: np.dtype[np.void]
+PEAKFINDER8_BATCH: np.dtype[np.void]
+CONV_LAYER: np.dtype[np.void]
+NETWORK_KERNELS: dict[str, bool]
 BAD_PIXEL: tuple[int, float, float, float]
 
 Array = npt.NDArray[Any]

@@ -66,11 +66,23 @@ cdef extern from "peakrt/device_twin.hpp" namespace "peakrt" nogil:
     void c_network_twin "peakrt::network_twin"(const char*, const NetworkBatch&, Dtype, const void*) except +
     cdef struct ConvLayer:
         pass
+    cdef struct Field:
+        const char* name
+        const char* format
+        size_t offset, size
+    vector[Field] c_network_batch_fields "peakrt::network_batch_fields"()
+    vector[Field] c_peakfinder8_batch_fields "peakrt::peakfinder8_batch_fields"()
+    vector[Field] c_conv_layer_fields "peakrt::conv_layer_fields"()
+    cdef struct Kernel:
+        const char* name
+        bool takes_frames
+    vector[Kernel] c_network_kernels "peakrt::network_kernels"()
     uint16_t c_to_half "peakrt::to_half"(float)
     void c_conv_twin "peakrt::conv_twin"(const ConvLayer&) except +
     const int kBadFrames, kPasses, kNoisePasses, kDeviceBlock, kDenseClasses
     const float kBadShare, kAlone, kDark
-    const int kConvChannels, kDeviceLanes, kDeviceGroup, kTile, kSums, kSweepSs, kSweepFs, kMostHidden
+    const int kConvChannels, kDeviceLanes, kDeviceGroup, kTile, kSamplesPerBin, kWindows, kSums
+    const int kSweepSs, kSweepFs, kMostHidden
     cdef struct NoiseSums:
         pass
     cdef struct Noise:
@@ -516,10 +528,33 @@ def read_out(const float[:, :, ::1] photons, float[:, :, ::1] frame, *, float of
 DEVICE = {
     "lanes": kDeviceLanes, "group": kDeviceGroup, "tile": kTile, "sums": kSums, "sweep_ss": kSweepSs,
     "sweep_fs": kSweepFs, "hidden": kMostHidden, "features": kFeatures, "noise_sums_bytes": sizeof(NoiseSums),
-    "noise_bytes": sizeof(Noise), "peakfinder8_bytes": sizeof(DeviceBatch), "network_bytes": sizeof(NetworkBatch),
-    "conv_channels": kConvChannels, "conv_bytes": sizeof(ConvLayer), "passes": kPasses,
+    "noise_bytes": sizeof(Noise), "samples": kSamplesPerBin, "windows": kWindows, "conv_channels": kConvChannels,
+    "passes": kPasses,
     "noise_passes": kNoisePasses, "block": kDeviceBlock, "classes": kDenseClasses,
 }
+
+
+cdef _struct(const vector[Field]& fields, size_t size):
+    """The dtype of a struct that kernels are given."""
+    names = [fields[i].name.decode() for i in range(fields.size())]
+    formats = [fields[i].format.decode() for i in range(fields.size())]
+    offsets = [fields[i].offset for i in range(fields.size())]
+    dtype = np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": size})
+    for i in range(fields.size()):
+        assert dtype.fields[names[i]][0].itemsize == fields[i].size, names[i]
+    return dtype
+
+
+cdef _kernels(const vector[Kernel]& kernels):
+    return {kernels[i].name.decode(): kernels[i].takes_frames for i in range(kernels.size())}
+
+
+#: What kernels are given, as the compiler lays it out.
+NETWORK_BATCH = _struct(c_network_batch_fields(), sizeof(NetworkBatch))
+PEAKFINDER8_BATCH = _struct(c_peakfinder8_batch_fields(), sizeof(DeviceBatch))
+CONV_LAYER = _struct(c_conv_layer_fields(), sizeof(ConvLayer))
+#: The kernels of the candidate and segmentation finders, and whether they are given the frames.
+NETWORK_KERNELS = _kernels(c_network_kernels())
 #: Frames and share of frames in which a pixel that is bad stood alone; significance of it, and of the eight around it.
 BAD_PIXEL = (kBadFrames, float(f"{kBadShare:.6g}"), kAlone, kDark)
 

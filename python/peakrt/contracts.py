@@ -213,6 +213,9 @@ class BatchFinder(Protocol):
     def tell_learned(self) -> None:
         """Copy what the device has learned to the host."""
 
+    def take_mask(self, cpu: FrameFinder) -> bool:
+        """Search with the mask of another finder on the CPU from now on; False where a new BatchFinder is to be made."""
+
 
 @dataclass(frozen=True)
 class FinderKind:

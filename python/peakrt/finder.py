@@ -22,7 +22,7 @@ from .finders.learned import EventOrder, Learned, LearnedState, Turn
 from .finders.registry import kind_of
 from .finders.segmentation import SegmentationFinder
 from .gpu.batches import DEVICE_TYPES, choose_engine, runs_of_one_kind
-from .masks import ByMask, Good, Masks
+from .masks import ByMask, Good, Masks, Prepared
 from .models.model_file import Model, load_model
 from .peaks import PeakArray, PeakTable
 
@@ -244,27 +244,30 @@ class PeakFinder:
         return self.engine != "cpu"
 
     def _outcomes_on_gpu(self, items: Iterable[Item | None]) -> Iterator[PeakArray | ValueError]:
-        """Runs of frames of one mask and dtype through one GPU finder each."""
-        for run in runs_of_one_kind(items, self.mask_for):
+        """Runs of frames of one mask and dtype through the GPU finder."""
+        for run in runs_of_one_kind(items, self._plans.get):
             dtype = run.dtype if run.dtype.str[1:] in DEVICE_TYPES else np.dtype(np.float32)
             frames = (frame.astype(dtype, copy=False) for frame in run)
-            for peaks in self._batch_finder(run.good, dtype).map(frames):
+            for peaks in self._batch_finder(run.prepared, dtype).map(frames):
                 frame = run.held.popleft()
                 try:
                     if isinstance(frame, np.ndarray) and not len(peaks):
-                        check_numbers(frame, run.good)
+                        check_numbers(frame, run.prepared.good)
                     yield peaks
                 except ValueError as error:
                     yield error
 
-    def _batch_finder(self, good: Good, dtype: np.dtype[Any]) -> BatchFinder:
-        """The finder on the GPU for a mask and dtype; the last one is kept."""
-        if self._batches is not None and self._batches[0] is good and self._batches[1].dtype == dtype:
-            return self._batches[1]
+    def _batch_finder(self, prepared: Prepared[FrameFinder], dtype: np.dtype[Any]) -> BatchFinder:
+        """The finder on the GPU for a mask and dtype; the last one is kept, and takes another mask where it can."""
+        good = prepared.good
+        if self._batches is not None and self._batches[1].dtype == dtype:
+            before, finder = self._batches
+            if before is good or (before.shape == good.shape and finder.take_mask(prepared.plan)):
+                self._batches = good, finder
+                return finder
         self._tell_learned()  # the next knows it from the start
         assert self._kind.on_gpu is not None
-        setup = self._setup(good)
-        self._batches = good, self._kind.on_gpu(setup, dtype, self.engine, self._kind.on_cpu(setup))
+        self._batches = good, self._kind.on_gpu(self._setup(good), dtype, self.engine, prepared.plan)
         return self._batches[1]
 
 

@@ -160,12 +160,11 @@ PEAKRT_HD void dense_top_body(const NetworkBatch& batch, const T* frames, int fr
   batch.scores[batch.row(frame, out)] = best;
 }
 
-// One convolution: weights as (channel in, ss, fs, channel out). last: the classes' probabilities, four pixels of the
-// output for each of this layer's.
+// One convolution.
 struct ConvLayer {
-  const float *in, *weight, *bias;
-  float* out;
-  std::int32_t images, in_channels, out_channels, in_ss, in_fs, out_ss, out_fs, kernel, stride, dilation, pad, last;
+#define FIELD(TYPE, NAME) TYPE NAME;
+#include "peakrt/conv_layer.def"
+#undef FIELD
 };
 
 // Thread (image, pixel of the layer's output).

@@ -17,58 +17,11 @@ struct SweepPlace {
   std::int32_t asic, ss, fs;
 };
 
-// The plan (propose.hpp), the judge's weights and the batch's arrays, all in device memory. What belongs to frame f
-// starts at f times its length.
+// The plan, the model's weights and the batch's arrays.
 struct NetworkBatch {
-  Shape shape;
-  std::int32_t n_frames, n_bins, n_bins_padded, n_groups, n_windows, n_tiles, n_sweeps, radial;
-  std::int32_t again;  // the second search, of crowded frames alone
-  float megapixels;
-  const std::uint16_t* bin;           // (pixels)
-  const std::int32_t* order;          // (group, row, lane)
-  const std::int64_t* group_first;    // (n_groups)
-  const std::int32_t* group_deep;     // (n_groups)
-  const Asic* asics;                  // (n_asics)
-  const std::int32_t* bin_pixels;     // (n_bins + 1)
-  const float* tile_weight;           // (n_tiles)
-  const std::int64_t* tile_first;     // (n_asics)
-  const SweepPlace* tiles;            // (n_tiles) ASIC, row and column of the tile in it
-  const Window* windows;              // (n_windows)
-  const SweepPlace* sweeps;           // (n_sweeps)
-  std::int64_t n_order;               // length of order
-  std::int32_t n_hidden1, n_hidden2;  // the judge's layers, and their weights as the model file has them
-  const float *mean_of, *scale_of, *weight1, *bias1, *weight2, *bias2, *weight3, *bias3, *sharpness;
-  const float* gain;                                            // (frame) ADU a photon
-  float* values;                                                // (frame, n_order)
-  float *low, *high, *count, *sum, *squares;                    // (frame, n_bins_padded + 1)
-  float *mean, *inverse, *photons;                              // (frame, n_bins_padded + 1)
-  float* noise_values;                                          // (frame, n_windows, 2, kSums)
-  NoiseSums* noise_sums;                                        // (frame, n_windows, 2)
-  Noise* noise;                                                 // (frame, 2): of S3 and S5
-  float *tile_sum, *tile_mean;                                  // (frame, n_tiles)
-  Candidate* candidates;                                        // (frame, capacity)
-  std::int32_t *n_candidates, *n_clear;                         // (frame), clear ones of the first search
-  float *numbers, *scores;                                      // (frame, capacity, kFeatures), (frame, capacity)
-  std::int32_t* clear;                                          // (frame, n_bins_padded + 1) clear peaks of a bin
-  std::int32_t* crowd;                                          // (frame, 3): strong candidates, sharp and spiky peaks
-  float *sharpness_of, *second_of, *sorted_sharp, *sorted_sec;  // (frame, capacity), of the sharp peaks
-  std::uint8_t* kept;                                           // (frame, capacity)
-  std::int32_t* n_sure;                                         // (frame) candidates that reach the usual least score
-  std::int32_t* times_alone;                                    // (pixels) the map of bad pixels that is learned
-  std::uint8_t *bad, *near_bad;                                 // (pixels)
-  std::int32_t frames_seen, learn;
-  Peak* peaks;               // (peak_capacity), of all frames, unordered
-  std::int32_t* peak_frame;  // (peak_capacity)
-  std::int64_t* peak_place;  // (peak_capacity), ASIC and pixel: sorts the peaks of a frame
-  std::int32_t* n_peaks;     // (1)
-  std::int32_t capacity, peak_capacity;
-  LeastScore min_score;
-  // Of the dense network alone: panels made even, its input and output, and the pixels that are likely a peak's.
-  std::int32_t even_ss, even_fs, n_asics, dense_half, foreground_capacity;
-  const std::uint16_t* asic_of;  // (pixels), n_asics where no ASIC is
-  void* dense_inputs;            // (frame, panel, kDenseChannels, even_ss, even_fs) float, or half
-  const float* probabilities;    // (frame, panel, kDenseClasses, even_ss, even_fs)
-  std::int32_t *foreground, *n_foreground, *sorted_pixels, *parent;  // (frame, foreground_capacity), (frame)
+#define FIELD(TYPE, NAME) TYPE NAME;
+#include "peakrt/network_batch.def"
+#undef FIELD
 
   PEAKRT_HD std::int64_t bins(int frame) const { return std::int64_t(frame) * (n_bins_padded + 1); }
   PEAKRT_HD std::int64_t row(int frame, int k) const { return std::int64_t(frame) * capacity + k; }

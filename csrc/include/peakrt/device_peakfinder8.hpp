@@ -16,28 +16,9 @@ constexpr int kDeviceGroup = 128;  // most pixels of a group: its thread holds t
 
 // The plan (peakfinder8.hpp) in device memory, and the batch's arrays; frame f's part starts at f times its length.
 struct DeviceBatch {
-  Shape shape;
-  int n_frames, n_bins, n_bins_padded, n_groups, n_asics;
-  const std::uint16_t* bin;         // (pixels)
-  const std::int32_t* order;        // (group, row, lane)
-  const std::int64_t* group_first;  // (n_groups)
-  const std::int32_t* group_deep;   // (n_groups)
-  const Asic* asics;                // (n_asics)
-  const std::uint16_t* asic_of;     // (pixels), n_asics where no ASIC is
-  const std::uint16_t* block_bin;   // (pixels / 16) lowest bin
-  const std::uint16_t* block_good;  // (pixels / 16) good bits
-  int block_span;
-  std::int64_t n_order;                     // length of order
-  float* values;                            // (frame, n_order), in order's layout
-  float *threshold, *offset, *floor;        // (frame, n_bins_padded + 1)
-  std::int32_t *foreground, *n_foreground;  // (frame, foreground_capacity), (frame)
-  int foreground_capacity;
-  Peak* peaks;               // (peak_capacity), of all frames, unordered
-  std::int32_t* peak_frame;  // (peak_capacity)
-  std::int64_t* peak_place;  // (peak_capacity), ASIC and first pixel: sorts the peaks of a frame
-  std::int32_t* n_peaks;     // (1)
-  int peak_capacity;
-  Peakfinder8Options options;
+#define FIELD(TYPE, NAME) TYPE NAME;
+#include "peakrt/peakfinder8_batch.def"
+#undef FIELD
 };
 
 // 0. An empty batch: thread (frame).

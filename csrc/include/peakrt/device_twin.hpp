@@ -1,5 +1,7 @@
 // The CUDA kernels' bodies, run as loops on the host: for tests where there is no GPU.
 #pragma once
+#include <vector>
+
 #include "peakrt/device_dense.hpp"
 #include "peakrt/device_peakfinder8.hpp"
 #include "peakrt/dtype.hpp"
@@ -11,5 +13,21 @@ namespace peakrt {
 void peakfinder8_twin(const char* kernel, const DeviceBatch& batch, Dtype dtype, const void* frames);
 void network_twin(const char* kernel, const NetworkBatch& batch, Dtype dtype, const void* frames);
 void conv_twin(const ConvLayer& layer);
+
+// A field of a struct that kernels are given: its name, its type as numpy writes it, its place and size in bytes.
+struct Field {
+  const char *name, *format;
+  std::size_t offset, size;
+};
+std::vector<Field> network_batch_fields();
+std::vector<Field> peakfinder8_batch_fields();
+std::vector<Field> conv_layer_fields();
+
+// A kernel of the candidate or segmentation finder, and whether it is given the frames.
+struct Kernel {
+  const char* name;
+  bool takes_frames;
+};
+std::vector<Kernel> network_kernels();
 
 }  // namespace peakrt

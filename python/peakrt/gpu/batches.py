@@ -26,8 +26,6 @@ log = logging.getLogger("peakrt")
 
 KERNELS = Path(__file__).parents[1] / "kernels"
 DEVICE_TYPES = ("u2", "i2", "u4", "i4", "f4")
-#: Of addresses in the structs that kernels are given.
-POINTER = np.uint64
 
 
 def load_cupy() -> Any:
@@ -67,26 +65,26 @@ def pinned(cupy: Any, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArr
 
 
 def pack(struct: np.dtype[Any], values: Mapping[str, Any]) -> Any:
-    """A struct that kernels take by value; fields without a value are 0."""
-    packed = np.zeros(1, struct)
-    for name in struct.names or ():
-        if name in values:
-            packed[name] = values[name]
-    return packed[0]
+    """A struct that kernels take by value; fields without a value are 0. Raises KeyError for a name that it has not."""
+    packed = np.zeros((), struct)
+    for name, value in values.items():
+        if name not in (struct.names or ()):
+            raise KeyError(name)
+        packed[name] = value
+    return packed[()]
 
 
 @dataclass(frozen=True)
 class Launch:
     """One kernel of a stage: blocks along the frame's own axis, threads of a block.
 
-    pixels : whether it is given the frames; per_frame : whether the grid's second axis is the frame
+    per_frame : whether the grid's second axis is the frame
     again : whether it does once more what it did, as its struct's field of this name says
     """
 
     kernel: str
     blocks: int
     threads: int
-    pixels: bool = False
     per_frame: bool = True
     again: bool = False
 
@@ -105,9 +103,6 @@ class Stage:
 
 class Slot:
     """Buffers and stream of one batch in flight."""
-
-    def tell_learned(self) -> None:
-        """Copy what the device has learned to the host; most finders learn nothing."""
 
     def __init__(
         self,
@@ -143,12 +138,26 @@ class GpuFinder:
     """
 
     family = ""
+    #: Names of the kernels, and whether they are given the frames.
+    kernels: Mapping[str, bool] = {}
     #: Written by the kernels, beside a finder's own scratch.
     peak_arrays = ("peaks", "peak_frame", "peak_place")
     counters: tuple[str, ...] = ("n_peaks",)
 
     def tell_learned(self) -> None:
         """Copy what the device has learned to the host; most finders learn nothing."""
+
+    def take_mask(self, cpu: Any) -> bool:
+        """Search with the mask of another finder on the CPU from now on; most finders are made anew."""
+        return False
+
+    def _replace_plan(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Put other arrays of the same shapes into the plan's memory. No batch may be under way."""
+        for name, array in arrays.items():
+            self._plan[name].set(array)
+        for slot in self._slots:  # a graph keeps the numbers it was captured with
+            slot.graphs.clear()
+            slot.runs.clear()
 
     def __init__(
         self,
@@ -211,7 +220,7 @@ class GpuFinder:
     # One batch
 
     def _function(self, launch: Launch) -> Any:
-        name = f"{self.family}_{launch.kernel}" + (f"_{self.dtype.str[1:]}" if launch.pixels else "")
+        name = f"{self.family}_{launch.kernel}" + (f"_{self.dtype.str[1:]}" if self.kernels[launch.kernel] else "")
         if name not in self._functions:
             self._functions[name] = self._module.get_function(name)
         return self._functions[name]
@@ -249,7 +258,7 @@ class GpuFinder:
             if item.again:
                 given = struct.copy()
                 given["again"] = 1
-            arguments = (given, frames) if item.pixels else (given,)
+            arguments = (given, frames) if self.kernels[item.kernel] else (given,)
             self._function(item)(grid, (item.threads,), arguments)
 
     def _fetch(self, slot: Slot) -> None:
@@ -433,11 +442,11 @@ def choose_engine(engine: str, kind: FinderKind) -> str:
 class FrameRun:
     """Frames that come one after another with one mask, shape and dtype, taken from a feed.
 
-    held : those that were handed out and not yet taken back; rest : the item after them, which differs
+    prepared : what was made for its mask; held : those that were handed out and not yet taken back; rest : the item after them, which differs
     """
 
-    def __init__(self, first: Any, mask: Any, good: npt.NDArray[np.bool_], feed: Iterator[Any]) -> None:
-        self.good, self.dtype, self.held = good, first.dtype, deque([first])
+    def __init__(self, first: Any, mask: Any, prepared: Any, feed: Iterator[Any]) -> None:
+        self.prepared, self.dtype, self.held = prepared, first.dtype, deque([first])
         self.rest: list[Any] = []
         self._first, self._mask, self._feed = first, mask, feed
 
@@ -456,19 +465,17 @@ class FrameRun:
             yield array
 
 
-def runs_of_one_kind(
-    items: Iterable[Any], mask_for: Callable[[Any, tuple[int, ...]], npt.NDArray[np.bool_]]
-) -> Iterator[FrameRun]:
+def runs_of_one_kind(items: Iterable[Any], prepare: Callable[[Any, tuple[int, ...]], Any]) -> Iterator[FrameRun]:
     """Cut (frame, mask) pairs into runs of one kind; each run is to be used up before the next is asked for.
 
     items : None among them is a pause, which ends a run
-    mask_for : the good pixels of an event, given its mask and its frame's shape
+    prepare : makes what a run needs for its mask, given an event's mask and its frame's shape
     """
     feed = iter(items)
     for item in feed:
         while item is not None:
             first, mask = _on_host_or_device(item[0]), item[1]
-            run = FrameRun(first, mask, mask_for(mask, tuple(first.shape)), feed)
+            run = FrameRun(first, mask, prepare(mask, tuple(first.shape)), feed)
             yield run
             item = run.rest[0] if run.rest else None
 

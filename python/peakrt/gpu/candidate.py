@@ -22,39 +22,16 @@ from ..finders.candidate import CandidateFinder
 from ..finders.proposer import CANDIDATE, FEATURES
 from ..models.model_file import Model
 from ..peaks import PeakArray
-from .batches import POINTER, GpuFinder, Launch, Slot, Stage, check_gpu, pack, pinned
+from .batches import GpuFinder, Launch, Slot, Stage, check_gpu, pack, pinned
 
 _D = _native.DEVICE
 PLAN_ARRAYS = (
     "bin", "order", "group_first", "group_deep", "asics", "bin_pixels", "tile_weight", "tile_first", "tiles", "windows",
     "sweeps",
 )  # fmt: skip
+#: Those that depend on the mask.
+MASK_ARRAYS = ("bin", "order", "group_first", "group_deep", "bin_pixels", "tile_weight", "windows")
 JUDGE_ARRAYS = ("mean_of", "scale_of", "weight1", "bias1", "weight2", "bias2", "weight3", "bias3", "sharpness")
-_SCRATCH = (
-    "gain", "values", "low", "high", "count", "sum", "squares", "mean", "inverse", "photons", "noise_values",
-    "noise_sums", "noise", "tile_sum", "tile_mean", "candidates", "n_candidates", "n_clear", "numbers", "scores", "clear", "crowd",
-    "sharpness_of", "second_of", "sorted_sharp", "sorted_sec", "kept", "n_sure", "times_alone", "bad", "near_bad",
-)  # fmt: skip
-_DENSE = ("asic_of", "dense_inputs", "probabilities", "foreground", "n_foreground", "sorted_pixels", "parent")
-
-#: struct NetworkBatch of device_network.hpp, field for field.
-NETWORK_BATCH = np.dtype(
-    [
-        ("shape", np.int32, 3),
-        *(
-            (name, np.int32)
-            for name in ("n_frames", "n_bins", "n_bins_padded", "n_groups", "n_windows", "n_tiles", "n_sweeps", "radial", "again")
-        ),
-        ("megapixels", np.float32), *((name, POINTER) for name in PLAN_ARRAYS), ("n_order", np.int64),
-        ("n_hidden1", np.int32), ("n_hidden2", np.int32), *((name, POINTER) for name in JUDGE_ARRAYS),
-        *((name, POINTER) for name in _SCRATCH), ("frames_seen", np.int32), ("learn", np.int32),
-        *((name, POINTER) for name in ("peaks", "peak_frame", "peak_place", "n_peaks")),
-        ("capacity", np.int32), ("peak_capacity", np.int32), ("min_score", np.float32, 2),
-        *((name, np.int32) for name in ("even_ss", "even_fs", "n_asics", "dense_half", "foreground_capacity")),
-        *((name, POINTER) for name in _DENSE),
-    ],
-    align=True,
-)  # fmt: skip
 #: Frames worked on together, and candidates of a frame that there is room for.
 BATCH, CAPACITY = 16, 2048
 
@@ -80,14 +57,33 @@ class ProposerOnCpu(Protocol):
 
 
 def device_plan(arrays: dict[str, Any], asics: npt.NDArray[np.int32]) -> dict[str, Any]:
-    """A ProposerPlan's arrays, with the places of the tiles and of the sweep's rectangles."""
+    """A ProposerPlan's arrays, with the places of the tiles and of the sweep's rectangles.
+
+    All have the same shapes for every mask of a geometry, so that another mask's fit into their memory.
+    """
     tiles, sweeps = [], []
     for number, (_, min_ss, end_ss, min_fs, end_fs) in enumerate(asics.tolist()):
         rows, columns = -(-(end_ss - min_ss) // _D["tile"]), -(-(end_fs - min_fs) // _D["tile"])
         tiles.append(_places(number, np.arange(rows), np.arange(columns)))
         ss, fs = np.arange(0, end_ss - min_ss, _D["sweep_ss"]), np.arange(0, end_fs - min_fs, _D["sweep_fs"])
         sweeps.append(_places(number, ss, fs))
-    return {**arrays, "asics": asics, "tiles": np.concatenate(tiles), "sweeps": np.concatenate(sweeps)}
+    groups = len(arrays["group_deep"])
+    return {
+        **arrays, "asics": asics, "tiles": np.concatenate(tiles), "sweeps": np.concatenate(sweeps),
+        "order": _padded(arrays["order"], groups * _D["lanes"] * _D["samples"]),
+        "windows": _padded(arrays["windows"], _D["windows"]),
+    }  # fmt: skip
+
+
+def _padded(rows: npt.NDArray[np.int32], most: int) -> npt.NDArray[np.int32]:
+    """As many rows as the plan of any mask of the same geometry may have; those beyond its own are not read."""
+    out = np.full((most, *rows.shape[1:]), -1, np.int32)
+    out[: len(rows)] = rows
+    return out
+
+
+def _numbers_of_mask(arrays: dict[str, Any]) -> dict[str, Any]:
+    return {"n_windows": len(arrays["windows"]), "n_order": len(arrays["order"]), "megapixels": arrays["megapixels"]}
 
 
 def _places(asic: int, ss: npt.NDArray[Any], fs: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
@@ -130,6 +126,7 @@ class GpuProposer(GpuFinder):
     """
 
     family = "network"
+    kernels = _native.NETWORK_KERNELS
     counters: tuple[str, ...] = ("n_peaks", "n_candidates")
 
     def __init__(
@@ -149,21 +146,21 @@ class GpuProposer(GpuFinder):
         capacity: int,
         peak_capacity: int | None,
     ) -> None:
-        good, rows = setup.good, np.ascontiguousarray(setup.asic_rows, np.int32)
-        plan = device_plan(host_plan, rows)
+        good, self._rows = setup.good, np.ascontiguousarray(setup.asic_rows, np.int32)
+        plan = device_plan(host_plan, self._rows)
         self._learned, self._cpu = setup.learned, cpu
-        groups = len(plan["group_deep"])
+        groups, most_listed = len(plan["group_deep"]), len(plan["order"])
         self._numbers: dict[str, Any] = {
             "shape": good.shape, "n_bins": plan["n_bins"], "n_bins_padded": groups * _D["lanes"], "n_groups": groups,
-            "n_windows": len(plan["windows"]), "n_tiles": len(plan["tiles"]), "n_sweeps": len(plan["sweeps"]),
-            "radial": plan["radial"], "megapixels": plan["megapixels"], "n_order": len(plan["order"]),
-            "n_asics": len(rows), "capacity": capacity, "min_score": least_scores, **numbers,
+            "n_tiles": len(plan["tiles"]), "n_sweeps": len(plan["sweeps"]), "radial": plan["radial"],
+            "n_asics": len(self._rows), "capacity": capacity, "min_score": least_scores, **_numbers_of_mask(host_plan),
+            **numbers,
         }  # fmt: skip
         per_bin, listed = ((batch, groups * _D["lanes"] + 1), np.float32), (batch, capacity)
         of_bins = ("low", "high", "count", "sum", "squares", "mean", "inverse", "photons")
         shared = {
             **{name: per_bin for name in of_bins}, "clear": (per_bin[0], np.int32), "crowd": ((batch, 3), np.int32),
-            "gain": ((batch,), np.float32), "values": ((batch, len(plan["order"])), np.float32),
+            "gain": ((batch,), np.float32), "values": ((batch, most_listed), np.float32),
             "noise": ((batch, 2 * _D["noise_bytes"]), np.uint8), "n_candidates": ((batch,), np.int32), "n_clear": ((batch,), np.int32), "n_sure": ((batch,), np.int32),
             "candidates": ((batch, capacity * CANDIDATE.itemsize), np.uint8), "scores": (listed, np.float32),
             "kept": (listed, np.uint8),
@@ -175,22 +172,31 @@ class GpuProposer(GpuFinder):
         for slot in self._slots:
             slot.host["gain"] = pinned(cupy, (batch,), np.float32)
 
+    def take_mask(self, cpu: Any) -> bool:
+        """Search with the mask of another finder on the CPU from now on."""
+        arrays = cpu.plan_arrays()
+        plan = device_plan(arrays, self._rows)
+        self._replace_plan({name: plan[name] for name in MASK_ARRAYS})
+        self._numbers.update(_numbers_of_mask(arrays))
+        self._cpu = cpu
+        return True
+
     def _struct(self, slot: Slot, n: int) -> Any:
         on_device = {name: array.data.ptr for name, array in self._plan.items()}
         numbers = {**self._numbers, "n_frames": n, "peak_capacity": self.peak_capacity}
-        return pack(NETWORK_BATCH, {**numbers, **on_device, **slot.addresses()})
+        return pack(_native.NETWORK_BATCH, {**numbers, **on_device, **slot.addresses()})
 
-    def _per_candidate(self, kernel: str, *, pixels: bool = False) -> Launch:
-        return Launch(kernel, -(-self._numbers["capacity"] // 64), 64, pixels=pixels)
+    def _per_candidate(self, kernel: str) -> Launch:
+        return Launch(kernel, -(-self._numbers["capacity"] // 64), 64)
 
     def _statistics(self) -> list[Launch]:
         """Kernels from a frame to background and noise of its bins."""
         bins = -(-(self._numbers["n_bins_padded"] + 1) // 128)
         one_pass = [Launch("sums", self._numbers["n_groups"], _D["lanes"]), Launch("levels", bins, 128)]
-        return [Launch("clear", bins, 128), Launch("collect", 256, 256, pixels=True), *one_pass * _D["passes"]]
+        return [Launch("clear", bins, 128), Launch("collect", 256, 256), *one_pass * _D["passes"]]
 
     def _measurement(self) -> list[Any]:
-        return [self._per_candidate("suppress"), self._per_candidate("measure", pixels=True)]
+        return [self._per_candidate("suppress"), self._per_candidate("measure")]
 
     def _before(self, slot: Slot, frames: Any) -> None:
         if self._learned.gain is not None:
@@ -242,7 +248,7 @@ class CudaCandidateFinder(GpuProposer):
         judge = judge_arrays(model) if engine is None else {name: np.zeros(1, np.float32) for name in JUDGE_ARRAYS}
         self._learns = config.bad_pixels == "learn"
         plan = cpu.plan_arrays()
-        windows, tiles = max(1, len(plan["windows"])), ((batch, len(plan["tile_weight"])), np.float32)
+        windows, tiles = _D["windows"], ((batch, len(plan["tile_weight"])), np.float32)
         rows: tuple[tuple[int, ...], npt.DTypeLike] = ((batch, capacity), np.float32)
         super().__init__(
             cupy, setup, cpu=cpu, host_plan=plan, dtype=dtype, batch=batch, slots=slots, capacity=capacity,
@@ -283,16 +289,16 @@ class CudaCandidateFinder(GpuProposer):
         noise = [Launch("clip_noise", 2 * windows, 32), Launch("refine_noise", 1, 2)]
         search = [
             *self._statistics(),
-            Launch("windows", windows, 32, pixels=True),
+            Launch("windows", windows, 32),
             *noise * _D["noise_passes"],
-            Launch("tiles", tiles, 128, pixels=True),
+            Launch("tiles", tiles, 128),
             Launch("locals", tiles, 128),
-            Launch("sweep", size["n_sweeps"], 256, pixels=True),
+            Launch("sweep", size["n_sweeps"], 256),
         ]
         describe = [
             *search,
             *(replace(launch, again=True) for launch in search if launch.kernel != "collect"),
-            self._per_candidate("describe", pixels=True),
+            self._per_candidate("describe"),
             *(self._per_candidate(kernel) for kernel in ("crowd", "rank", "frame")),
         ]
         if self._slots[0].engine is None:

@@ -14,26 +14,13 @@ from .. import _native
 from ..arrays import asic_numbers
 from ..finders.peakfinder8 import Peakfinder8, check_options, radial_plan
 from ..peaks import PeakArray
-from .batches import POINTER, GpuFinder, Launch, Slot, Stage, check_gpu, pack
+from .batches import GpuFinder, Launch, Slot, Stage, check_gpu, pack
 
 LANES, MAX_GROUP = _native.DEVICE["lanes"], _native.DEVICE["group"]
 _PIXELS = _native.DEVICE["block"]  # that a thread of the threshold pass looks at
 PLAN_ARRAYS = ("bin", "order", "group_first", "group_deep", "asics", "asic_of", "block_bin", "block_good")
-
-#: struct DeviceBatch of device_peakfinder8.hpp, field for field.
-DEVICE_BATCH = np.dtype(
-    [
-        ("shape", np.int32, 3), ("n_frames", np.int32), ("n_bins", np.int32), ("n_bins_padded", np.int32),
-        ("n_groups", np.int32), ("n_asics", np.int32), *((name, POINTER) for name in PLAN_ARRAYS),
-        ("block_span", np.int32), ("n_order", np.int64),
-        *((name, POINTER) for name in ("values", "threshold", "offset", "floor", "foreground", "n_foreground")),
-        ("foreground_capacity", np.int32),
-        *((name, POINTER) for name in ("peaks", "peak_frame", "peak_place", "n_peaks")), ("peak_capacity", np.int32),
-        ("adc_threshold", np.float32), ("min_snr", np.float32), ("min_pixels", np.int32), ("max_pixels", np.int32),
-        ("background_radius", np.int32),
-    ],
-    align=True,
-)  # fmt: skip
+#: The kernels of csrc/cuda/peakfinder8.cu, and whether they are given the frames.
+KERNELS = {"clear": False, "gather": True, "radial": False, "floors": False, "above": True, "groups": True}
 
 
 def host_plan(
@@ -62,6 +49,7 @@ class CudaPeakfinder8(GpuFinder):
     """
 
     family = "peakfinder8"
+    kernels = KERNELS
     counters = ("n_peaks", "n_foreground")
 
     def __init__(
@@ -96,7 +84,7 @@ class CudaPeakfinder8(GpuFinder):
         }
         foreground = foreground_capacity or max(1024, int(np.prod(shape)) // 8)
         self._numbers = {
-            **self.options, "shape": shape, "n_bins": plan["n_bins"], "n_groups": len(plan["group_deep"]),
+            "options": tuple(self.options.values()), "shape": shape, "n_bins": plan["n_bins"], "n_groups": len(plan["group_deep"]),
             "n_bins_padded": len(plan["group_deep"]) * LANES, "n_asics": len(plan["asics"]),
             "block_span": plan["block_span"], "n_order": len(plan["order"]), "foreground_capacity": foreground,
         }  # fmt: skip
@@ -116,18 +104,18 @@ class CudaPeakfinder8(GpuFinder):
     def _struct(self, slot: Slot, n: int) -> Any:
         plan = {name: array.data.ptr for name, array in self._plan.items()}
         numbers = {**self._numbers, "n_frames": n, "peak_capacity": self.peak_capacity}
-        return pack(DEVICE_BATCH, {**numbers, **plan, **slot.addresses()})
+        return pack(_native.PEAKFINDER8_BATCH, {**numbers, **plan, **slot.addresses()})
 
     def _stages(self, n: int) -> list[Stage]:
         blocks, groups = -(-int(np.prod(self.shape)) // _PIXELS), self._numbers["n_groups"]
         launches = [
             Launch("clear", -(-n // 128), 128, per_frame=False),
-            Launch("gather", 1024, 256, pixels=True),
+            Launch("gather", 1024, 256),
             # A warp takes a group of bins of any frame
             Launch("radial", -(-groups * n * LANES // 64), 64, per_frame=False),
             Launch("floors", -(-(self._numbers["n_bins"] + 1) // 128), 128),
-            Launch("above", -(-blocks // 256), 256, pixels=True),
-            Launch("groups", 256, 64, pixels=True),
+            Launch("above", -(-blocks // 256), 256),
+            Launch("groups", 256, 64),
         ]
         return [Stage(launches)]
 

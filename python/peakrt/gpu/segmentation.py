@@ -20,27 +20,13 @@ from ..contracts import Setup
 from ..finders.proposer import DENSE_CHANNELS, FEATURES
 from ..finders.segmentation import SegmentationFinder
 from ..models.model_file import Model
-from .batches import KERNELS, POINTER, Launch, Slot, Stage, check_gpu, pack
+from .batches import KERNELS, Launch, Slot, Stage, check_gpu, pack
 from .candidate import BATCH as JUDGE_BATCH
 from .candidate import CAPACITY, DeviceEngine, GpuProposer
 
 CLASSES = _native.DEVICE["classes"]
 #: Frames worked on together: the network's maps take a hundred megabytes a frame of 1920 x 1920.
 BATCH = 4
-#: struct ConvLayer of device_dense.hpp, field for field.
-CONV_LAYER = np.dtype(
-    [
-        *((name, POINTER) for name in ("input", "weight", "bias", "output")),
-        *(
-            (name, np.int32)
-            for name in (
-                "images", "in_channels", "out_channels", "in_ss", "in_fs", "out_ss", "out_fs", "kernel", "stride",
-                "dilation", "pad", "last",
-            )
-        ),
-    ],
-    align=True,
-)  # fmt: skip
 
 
 def input_shape(shape: tuple[int, ...], batch: int) -> tuple[int, int, int, int]:
@@ -115,12 +101,12 @@ class CudaSegmentationFinder(GpuProposer):
         before = [
             *self._statistics(),
             Launch("dense_clear", 1, 1),
-            Launch("dense_input", pixels, 256, pixels=True),
+            Launch("dense_input", pixels, 256),
         ]
         after = [
             Launch("dense_list", pixels, 256),
             *(Launch(f"dense_{name}", 64, 64) for name in ("sort", "join")),
-            Launch("dense_top", 64, 64, pixels=True),
+            Launch("dense_top", 64, 64),
             *self._measurement(),
         ]
         return [Stage(before), Stage([self._ask], fixed=False), Stage(after)]
@@ -170,7 +156,7 @@ class KernelEngine:
             out_ss, out_fs = ((side + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1 for side in (n_ss, n_fs))
             target = 0 if last else scratch[number % 2].data.ptr
             fields = {
-                "input": source, "weight": arrays[0].data.ptr, "bias": arrays[1].data.ptr, "output": target,
+                "in": source, "weight": arrays[0].data.ptr, "bias": arrays[1].data.ptr, "out": target,
                 "images": images, "in_channels": channels, "out_channels": out_channels, "in_ss": n_ss, "in_fs": n_fs,
                 "out_ss": out_ss, "out_fs": out_fs, "kernel": kernel, "stride": stride, "dilation": dilation, "pad": pad,
                 "last": last,
@@ -181,10 +167,10 @@ class KernelEngine:
     def enqueue(self, stream: int, inputs: int, outputs: int) -> None:
         """Queue the network."""
         for number, fields in enumerate(self._layers):
-            own = {"input": inputs} if number == 0 else {}
-            own |= {"output": outputs} if fields["last"] else {}
+            own = {"in": inputs} if number == 0 else {}
+            own |= {"out": outputs} if fields["last"] else {}
             grid = (-(-fields["out_ss"] * fields["out_fs"] // 128), fields["images"])
-            self._conv(grid, (128,), (pack(CONV_LAYER, {**fields, **own}),))
+            self._conv(grid, (128,), (pack(_native.CONV_LAYER, {**fields, **own}),))
 
 
 def _layer_number(name: str) -> int:
