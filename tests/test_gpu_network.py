@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import re
+import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -107,6 +109,28 @@ def test_kernels_written_by_hand_are_in_the_list() -> None:
     source = (ROOT / "csrc/cuda/network.cu").read_text()
     by_hand = set(re.findall(r"\bnetwork_([a-z]+)(?=_##SUFFIX\(|\()", source))
     assert by_hand == {"age", "sweep"} <= set(_native.NETWORK_KERNELS)
+
+
+#: What CUDA adds to C++, as far as these kernels use it.
+DEVICE_WORDS = """
+#define __global__
+#define __device__
+#define __shared__ static
+#define __launch_bounds__(n)
+#define __syncthreads()
+static struct { unsigned x, y, z; } blockIdx, blockDim, threadIdx, gridDim;
+"""
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler")
+@pytest.mark.parametrize("name", ["network", "dense"])
+def test_kernels_are_sound_but_for_the_device(name: str, tmp_path: Path) -> None:
+    """nvcc is seldom at hand; the host's compiler finds what is wrong with names and types."""
+    source = tmp_path / "kernels.cpp"
+    source.write_text(f'{DEVICE_WORDS}#include "{ROOT}/csrc/cuda/{name}.cu"\n')
+    command = ["c++", "-std=c++17", "-fsyntax-only", "-I", str(ROOT / "csrc/include"), str(source)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[:2000]
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
