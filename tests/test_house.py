@@ -48,6 +48,52 @@ def test_data_types_import_only_numpy() -> None:
         assert imports(FOLDERS["peakrt"] / f"{name}.py") - standard <= {"numpy"}
 
 
+#: Modules and folders of peakrt: each imports from its own row and from those above.
+ROWS = (
+    "event peaks config stream_file arrays hdf5_items npy filters environment extras signals _native",
+    "contracts finders masks models gpu finder",
+    "sources cxi writers",
+    "search pipeline progress mpi distributed serve live pictures monitor info bench",
+    "commands cli",
+)
+ROW_OF = {name: number for number, row in enumerate(ROWS) for name in row.split()}
+
+
+def rooms_imported(path: Path) -> set[str]:
+    """Modules and folders at the top of peakrt that a file of it imports."""
+    folder = path.relative_to(FOLDERS["peakrt"]).parent.parts
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = folder[: len(folder) - node.level + 1]
+            module = tuple(node.module.split(".")) if node.module else ()
+            found |= {(*base, *module, name.name)[0] for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("peakrt."):
+            found.add((node.module or "").split(".")[1])
+    return found
+
+
+def test_no_import_runs_down_the_rows() -> None:
+    for path in FOLDERS["peakrt"].rglob("*.py"):
+        room = path.relative_to(FOLDERS["peakrt"]).with_suffix("").parts[0]
+        if room == "__init__":
+            continue
+        lower = {other for other in rooms_imported(path) - {room} if ROW_OF[other] > ROW_OF[room]}
+        assert not lower, f"{path.relative_to(ROOT)} imports {lower}"
+
+
+def test_the_architecture_names_every_room() -> None:
+    text = (ROOT / "docs/architecture.md").read_text()
+    table = [line for line in text[text.index("Inside `peakrt`") :].splitlines() if line.startswith("| ")][1:6]
+    for row, line in zip(ROWS, table, strict=True):
+        for name in row.split():
+            assert f"`{name}`" in line or f"`{name}/`" in line, f"{name} is not in {line[:40]}"
+    here = {
+        path.stem for path in FOLDERS["peakrt"].iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert here - {"__init__"} == set(ROW_OF) - {"_native"}
+
+
 #: Command lines, their commands, and the program that DIALS' own Python runs.
 PROGRAMS = ("cli.py", "dials_program.py")
 
