@@ -90,3 +90,19 @@ def test_what_gets_worse_is_not_written(experiment, tmp_path: Path) -> None:
     few = data.only(data.scene < 2)
     with pytest.raises(ValueError, match="at least 4"):
         adapt(model, few, tmp_path / "few.onnx", say=lambda text: None)
+
+
+def test_a_peak_that_the_lattice_does_not_predict_is_not_called_false(experiment) -> None:
+    """Every tenth prediction is left out, as the reflections of a second lattice are."""
+    detector, events, predictions, gain = experiment
+    model = load_model("default")
+    judge = open_judge(model)
+    kept = {k: p.only(np.arange(len(p)) % 10 != 0) for k, p in predictions.items()}
+    whole, partial = (
+        label_patterns(events[:3], given, detector, judge, gain=gain, threshold=model.threshold)
+        for given in (predictions, kept)
+    )
+    both = np.isin(whole.scene, np.unique(partial.scene))
+    scores, lost = predict(judge, partial.numbers), (whole.labels[both] == 1) & (partial.labels != 1)
+    assert lost.sum() > 20
+    assert (partial.labels[lost & (scores >= 0.5)] == 2).all()
