@@ -1,11 +1,12 @@
 """Finding in a stream against finding in a file: events a second, CPU time an event, and latency.
 
-    python benchmarks/live.py [-n EVENTS] [--detector rayonix_mx170] [--format dectris ...]
+    python benchmarks/live.py [-n EVENTS] [--rounds N] [--detector rayonix_mx170] [--format dectris ...]
 
 Simulated frames (uint16) go once into an HDF5 file, a chunk each (bitshuffle-LZ4; with Zstandard for Jungfraujoch), and once through a sender of its own
 process over the loopback. Both ways end in the same CXI, hits with their images. "events/s" is wall time from the first
 event to the last, so sender and finder share the machine; "CPU ms" is what the finding process spends, which a loaded
-machine changes less. The rows "live" have the finder in a process of its own, as peakrt live has; its CPU time counts, too. Latency is from the sender's send to the peaks, at half the rate that was reached.
+machine changes less. The rows "live" have the finder in a process of its own, as peakrt live has; its CPU time counts, too. Latency is from the sender's send to the
+peaks, at half the rate that was reached. Rates and ratios are medians over the rounds, latencies of all of them together.
 """
 
 from __future__ import annotations
@@ -140,25 +141,32 @@ def simulated(name: str) -> tuple[Detector, np.ndarray]:
     return detector, np.clip(frames, 0, 65535).astype(np.uint16)
 
 
-def rows(forms: list[str], name: str, n: int) -> Iterator[str]:
+def rows(forms: list[str], name: str, n: int, rounds: int) -> Iterator[str]:
     detector, frames = simulated(name)
     load = os.getloadavg()[0]
     yield f"{' x '.join(map(str, frames.shape[1:]))} {frames.dtype}, {n} events, {platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {load:.0f}"
     yield f"{'':<20}{'events/s':>10}{'file':>9}{'ratio':>9}{'CPU ms':>9}{'file':>9}{'ratio':>9}{'p50 ms':>9}{'p99 ms':>9}"
     for form in forms:
         codec = "zstd" if form == "jungfraujoch" else "lz4"
-        with tempfile.TemporaryDirectory() as folder:  # beside the stream, for the load of a machine changes
-            file_rate, file_cpu, _ = finding(as_file(Path(folder) / "in.h5", frames, n, detector, codec), n)
+        found: dict[bool, list[tuple[float, ...]]] = {False: [], True: []}
+        late: dict[bool, list[float]] = {False: [], True: []}
+        for _ in range(rounds):  # file and streams in turn, for the load of a machine changes
+            with tempfile.TemporaryDirectory() as folder:
+                file_rate, file_cpu, _ = finding(as_file(Path(folder) / "in.h5", frames, n, detector, codec), n)
+            for in_process in (False, True):
+                source, process, _ = streamed(form, frames, n, 0.0, detector)
+                rate, cpu, _ = finding(source, n, in_process=in_process)
+                process.join()
+                source, process, sent = streamed(form, frames, n, rate / 2, detector)
+                _, _, done = finding(source, n, in_process=in_process)
+                process.join()
+                late[in_process] += list((np.array(done) - np.array(sent[:]))[n // 10 :] * 1e3)
+                found[in_process].append((rate, file_rate, rate / file_rate, cpu, file_cpu, cpu / file_cpu))
         for in_process in (False, True):
-            source, process, _ = streamed(form, frames, n, 0.0, detector)
-            rate, cpu, _ = finding(source, n, in_process=in_process)
-            process.join()
-            source, process, sent = streamed(form, frames, n, rate / 2, detector)
-            _, _, done = finding(source, n, in_process=in_process)
-            process.join()
-            low, high = np.percentile((np.array(done) - np.array(sent[:]))[n // 10 :] * 1e3, [50, 99])
+            rate, file_rate, ratio, cpu, file_cpu, cpu_ratio = np.median(found[in_process], axis=0)
+            low, high = np.percentile(late[in_process], [50, 99])
             yield (
-                f"{form + (', live' if in_process else ''):<20}{rate:10.1f}{file_rate:9.1f}{rate / file_rate:9.2f}{cpu:9.1f}{file_cpu:9.1f}{cpu / file_cpu:9.2f}"
+                f"{form + (', live' if in_process else ''):<20}{rate:10.1f}{file_rate:9.1f}{ratio:9.2f}{cpu:9.1f}{file_cpu:9.1f}{cpu_ratio:9.2f}"
                 f"{low:9.1f}{high:9.1f}"
             )
 
@@ -167,10 +175,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     known = ["dectris", "jungfraujoch", "lclstreamer", "simplon", "karabo", "om"]
     parser.add_argument("-n", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--detector", default="rayonix_mx170")
     parser.add_argument("--format", nargs="+", choices=known, default=known)
     parsed = parser.parse_args()
-    for line in rows(parsed.format, parsed.detector, parsed.n):
+    for line in rows(parsed.format, parsed.detector, parsed.n, parsed.rounds):
         print(line, flush=True)
 
 

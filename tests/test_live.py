@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
+import shlex
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -816,3 +819,30 @@ def test_a_worker_of_the_real_indexamajig_is_killed(live_run: Path, tmp_path: Pa
     record, _ = finished(process, out)
     assert sorted(numbers(tmp_path / "out.stream")) == list(range(1, record["hits"] + 1))
     assert record["indexing"]["not_in_the_stream"] == 0
+
+
+@pytest.mark.crystfel
+def test_an_indexamajig_of_the_users_own(live_run: Path, tmp_path: Path) -> None:
+    """peakrt live prints its command, waits for it, and gives it the hits."""
+    out, log = tmp_path / "out.cxi", tmp_path / "own.log"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+    command = ["live", live_run, "-g", live_run.with_suffix(".geom"), "-p", live_run.with_suffix(".cell"), "-o", out, "-n", 12,
+               "--workers", address, "--indexers", 1, "--json", tmp_path / "out.json"]  # fmt: skip
+    with (
+        (tmp_path / "said").open("w+") as said,
+        subprocess.Popen(
+            [sys.executable, "-m", "peakrt.cli", *map(str, command)], stdout=subprocess.PIPE, stderr=said, text=True
+        ) as process,
+    ):
+        told = "hits are given to this indexamajig: "
+        line = wait_for(lambda: re.search(f"{told}(.*)\n", (tmp_path / "said").read_text()))
+        assert not out.exists()
+        with log.open("w") as file, subprocess.Popen(shlex.split(line[1]), stdout=file, stderr=file) as own:
+            process.communicate(timeout=120)
+            own.send_signal(signal.SIGINT)
+    record = json.loads((tmp_path / "out.json").read_text())
+    assert process.returncode == 0, (tmp_path / "said").read_text()
+    assert sorted(numbers(tmp_path / "out.stream")) == list(range(1, record["hits"] + 1))
+    assert record["indexing"]["indexed"] > 3
+    assert record["indexing"]["indexamajig_starts"] == 0

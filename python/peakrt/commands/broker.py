@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -19,6 +21,8 @@ from .program import add_command, one_line
 
 if TYPE_CHECKING:
     from ..live.indexing import Indexer
+
+log = logging.getLogger("peakrt")
 
 
 def add(commands: Any) -> None:
@@ -38,13 +42,13 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--workers",
         metavar="ADDRESS",
-        help="where workers ask, for those that others start [one of its own indexamajig]",
+        help="where the workers of an indexamajig ask that somebody else starts, tcp://HOST:PORT [its own indexamajig's]",
     )
     parser.add_argument("--stream", required=True, type=Path, metavar="OUT.stream", help="stream of the run")
     parser.add_argument(
         "-g",
         "--geometry",
-        help="of the detector; without it somebody else starts indexamajig, into OUT.stream.inprogress",
+        help="of the detector, for indexamajig; with --workers the command that starts it is printed",
     )
     parser.add_argument(
         "--with-parent", action="store_true", help="end when the standard input ends and all is indexed"
@@ -99,7 +103,7 @@ def _broker(parsed: argparse.Namespace) -> int:
     try:
         with Broker(
             queue, hits=parsed.hits, status=parsed.status, workers=parsed.workers, stream=parsed.stream,
-            indexer=None if parsed.geometry is None else _indexer(parsed), parent=sys.stdin.fileno() if parsed.with_parent else None,
+            indexer=_indexer(parsed), parent=sys.stdin.fileno() if parsed.with_parent else None,
             ended=lambda: bool(stop),
         ) as broker:  # fmt: skip
             try:
@@ -115,14 +119,20 @@ def _broker(parsed: argparse.Namespace) -> int:
     return int("error" in state)
 
 
-def _indexer(parsed: argparse.Namespace) -> Indexer:
-    """How to start indexamajig; its geometry is written beside the stream."""
+def _indexer(parsed: argparse.Namespace) -> Indexer | None:
+    """How to start indexamajig, None where somebody else does; its geometry is written beside the stream."""
     from ..live.hits import live_geometry
     from ..live.indexing import Indexer
 
+    if parsed.geometry is None:
+        return None
     geometry = parsed.stream.with_name(parsed.stream.name + ".geom")
     comment = "Of the frames that indexamajig gets from PeakRT's broker; those of the CXI have another."
     write_geom(live_geometry(load_geometry(parsed.geometry)), geometry, comment=comment)
     cell = () if parsed.cell is None else ("-p", str(Path(parsed.cell).absolute()))
     workers = parsed.indexers or os.cpu_count() or 1
-    return Indexer(geometry, parsed.stream, workers, (*cell, *parsed.rest))
+    indexer = Indexer(geometry, parsed.stream, workers, (*cell, *parsed.rest))
+    if parsed.workers is None:
+        return indexer
+    log.warning("broker: hits are given to this indexamajig: %s", shlex.join(indexer.command(parsed.workers, 1)))
+    return None

@@ -68,6 +68,10 @@ def add(commands: Any) -> None:
     parser.add_argument("--json", metavar="FILE", help="write the summary as JSON as well; - for the standard output")
     add_monitor(parser)
     parser.add_argument("--no-indexing", action="store_true", help="find peaks alone")
+    parser.add_argument(
+        "--workers", metavar="ADDRESS", help="where the workers of an indexamajig ask that you start yourself, tcp://HOST:PORT; "
+        "its command is printed [one of its own]",
+    )  # fmt: skip
     parser.set_defaults(resume=False)
     add_indexing(parser)
     add_config(parser.add_argument_group("hits"), HitConfig)
@@ -159,7 +163,7 @@ def _start_indexing(
 
     if parsed.no_indexing:
         return None
-    if shutil.which("indexamajig") is None:
+    if parsed.workers is None and shutil.which("indexamajig") is None:
         log.warning("there is no indexamajig on PATH, so peaks are found and nothing is indexed: install CrystFEL")
         return None
     detector = source.detector
@@ -168,8 +172,10 @@ def _start_indexing(
     workers = parsed.indexers or max(1, (os.cpu_count() or 1) - parsed.threads)
     options = ["--memory", str(parsed.memory), "--when-full", policy, "--indexers", str(workers)]
     options += [] if parsed.cell is None else ["-p", parsed.cell]
+    options += [] if parsed.workers is None else ["--workers", parsed.workers]
     options += ["--log-level", parsed.log_level, "--", *parsed.rest]
-    return Indexing(for_index, stream, options, wanted=lambda: len(stop) < 2, watcher=watcher)
+    is_ours = parsed.workers is None
+    return Indexing(for_index, stream, options, wanted=lambda: len(stop) < 2, watcher=watcher, is_ours=is_ours)
 
 
 def _run(
@@ -178,6 +184,7 @@ def _run(
 ) -> int:  # fmt: skip
     from ..live.handing import Hander
     from ..live.hits import Beam
+    from ..live.indexing import parts_of
 
     total = min((n for n in (known_length(source), parsed.limit) if n is not None), default=None)
     progress = Progress(total, more=lambda: _line(indexing))
@@ -204,14 +211,19 @@ def _run(
         state: dict[str, Any] = {}
         if indexing is not None:
             again = partial(_lost_hits, parsed, source, writer, indexing)
-            state = indexing.finish(lambda: len(stop) > 1, progress.say, again if failure is None else list)
+            try:
+                state = indexing.finish(lambda: len(stop) > 1, progress.say, again if failure is None else list)
+            except OSError as error:  # the stream's parts cannot be joined
+                failure = failure or error
     handed = 0 if hand is None else hand.hits
     missing = [] if indexing is None else _write_unindexed(parsed, indexing, state, handed)
     outcome = _Outcome(
         summary, writer.n_hits, handed, state, 0 if indexing is None else indexing.restarts, finder.deaths, missing
     )
     if failure is not None:
-        kept = f"; what was found before is in {writer.unfinished}" if writer.unfinished.exists() else ""
+        parts = [] if indexing is None else parts_of(indexing.stream)
+        there = [str(path) for path in (writer.unfinished, *parts) if path.exists()]
+        kept = f"; what was there before is in {' and '.join(there)}" if there else ""
         raise RuntimeError(f"{one_line(failure)}{kept}") from failure
     report = report_lines(summary, writer, progress.peaks_per_hit(summary))
     if indexing is not None:  # how to index the CXI is of no interest then

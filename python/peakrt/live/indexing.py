@@ -74,7 +74,7 @@ class Indexer:
         """What indexamajig says."""
         return self.stream.with_name(self.stream.name + ".log")
 
-    def command(self, address: str, part: int, folder: str) -> list[str]:
+    def command(self, address: str, part: int, *extra: str) -> list[str]:
         """The command line. Asdf is part of CrystFEL wherever FFTW is; other indexers may be missing."""
         given = list(self.options)
         if not has_option(given, "--indexing"):
@@ -86,7 +86,7 @@ class Indexer:
         return [
             self.program, f"--zmq-input={address}", "--zmq-request=next", "--data-format=msgpack", "--peaks=msgpack",
             f"--copy-header={EVENT_HEADER}", f"--copy-header={NUMBER_HEADER}", "-g", str(self.geometry), "-o",
-            str(part_path(self.stream, part)), f"--temp-dir={folder}", f"--serial-start={1 + (part - 1) * _SERIALS}", *given,
+            str(part_path(self.stream, part)), *extra, *given,
         ]  # fmt: skip
 
 
@@ -103,8 +103,9 @@ class Indexamajig:
         self._folder = tempfile.TemporaryDirectory(prefix="peakrt-indexamajig-")
         with how.log.open("ab") as log:
             self._said_from = log.tell()
+            ours = (f"--temp-dir={self._folder.name}", f"--serial-start={1 + (part - 1) * _SERIALS}")
             self._process = subprocess.Popen(
-                how.command(address, part, self._folder.name), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                how.command(address, part, *ours), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 preexec_fn=os.setpgrp,
             )  # fmt: skip
 
@@ -174,12 +175,16 @@ def join_parts(stream: Path, *, is_clean: bool = False) -> Counter[str]:
         found.update(verdict for _, verdict in _judged(parts))
     if len(parts) > 1 or found["repeated"] or found["damaged"]:
         started = stream.with_name(stream.name + ".started")
-        with started.open("wb") as file:
-            file.write(_head(parts[0]))
-            file.writelines(text + _CHUNK_END for text, verdict in _judged(parts) if verdict == "kept")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(started, stream)
+        try:
+            with started.open("wb") as file:
+                file.write(_head(parts[0]))
+                file.writelines(text + _CHUNK_END for text, verdict in _judged(parts) if verdict == "kept")
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(started, stream)
+        except OSError:  # a full disk: the parts stay
+            started.unlink(missing_ok=True)
+            raise
         for part in parts:
             part.unlink()
     else:

@@ -44,7 +44,7 @@ class Indexing:
 
     detector : of the frames; stream : to be written; options : of ``peakrt broker``, those of indexamajig after "--"
     wanted : asked while a hit waits, whether anybody still wants it handed over
-    watcher : is shown each chunk
+    watcher : is shown each chunk; is_ours : whether the broker starts indexamajig, and not somebody else
     """
 
     def __init__(
@@ -55,7 +55,9 @@ class Indexing:
         *,
         wanted: Callable[[], bool] = lambda: True,
         watcher: Watcher | None = None,
+        is_ours: bool = True,
     ) -> None:
+        self._is_ours = is_ours
         self.stream, self._options, self._watcher = stream, list(options), watcher
         self._folder = tempfile.TemporaryDirectory(prefix="peakrt-live-")
         folder = Path(self._folder.name)
@@ -95,7 +97,7 @@ class Indexing:
 
     def wait_until_ready(self, stopped: Callable[[], bool]) -> None:
         """Wait until indexamajig asks for hits. Raises RuntimeError, with what it said, where it does not come to that."""
-        until = time.monotonic() + _START_S
+        until = time.monotonic() + (_START_S if self._is_ours else float("inf"))
         while not self.state.get("is_ready") and not stopped():
             if self.has_failed or time.monotonic() > until:
                 self._is_waited_for = False
@@ -144,7 +146,12 @@ class Indexing:
             self.has_failed = True
             self._is_over.set()
             return
-        log.warning("the broker was killed: it and indexamajig are started again; it held about %d hits", held)
+        what = (
+            "it and indexamajig are started again"
+            if self._is_ours
+            else "it is started again, do so with your indexamajig"
+        )
+        log.warning("the broker was killed: %s; it held about %d hits", what, held)
         self._close_pipes()
         self._has_printed = False
         self._process = self._start()

@@ -311,7 +311,7 @@
     for (let v = Math.ceil(low / step) * step; v <= high + 1e-9 * span; v += step) ticks.push(Math.abs(v) < 1e-9 * step ? 0 : v);
     return ticks;
   }
-  const FRAME = { left: 50, right: 8, top: 8, bottom: 34 };
+  const FRAME = { left: 60, right: 8, top: 8, bottom: 34 };
   // sheet : a canvas that fills the frame; x, y : {low, high, label, text}, y from the bottom
   function framed(at, canvas, sheet, x, y, over = null) {
     const box = { width: Math.max(200, at.plot.clientWidth), height: Math.max(150, at.plot.clientHeight) };
