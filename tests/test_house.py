@@ -50,7 +50,7 @@ def test_data_types_import_only_numpy() -> None:
 
 #: Modules and folders of peakrt: each imports from its own row and from those above.
 ROWS = (
-    "event peaks config stream_file arrays hdf5_items npy filters environment extras signals _native",
+    "event peaks config stream_file arrays hdf5_items npy filters environment extras signals memory _native",
     "contracts finders masks models gpu finder",
     "sources cxi writers",
     "search pipeline progress mpi distributed serve live pictures monitor info bench",

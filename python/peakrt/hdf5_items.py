@@ -18,6 +18,8 @@ import numpy.typing as npt
 
 from peakrt_geometry.checks import MAX_PIXELS
 
+from .memory import wants_memory
+
 #: What h5py raises for items that are missing, damaged or of a type that numpy does not know.
 _H5PY_ERRORS = (KeyError, OSError, RuntimeError, TypeError, ValueError, IndexError, OverflowError, MemoryError)
 #: Largest part of a dataset read in one go: the largest frame, of 8 bytes a pixel.
@@ -75,7 +77,9 @@ def find_item(group: h5py.Group, path: str) -> h5py.Dataset | h5py.Group | None:
     """Dataset or group of a path; None where there is none, or a link that leads nowhere."""
     try:
         item = group[path]
-    except _H5PY_ERRORS:
+    except _H5PY_ERRORS as error:
+        if wants_memory(error):
+            raise MemoryError(f"there is too little memory to open {path} in {group.file.filename}") from error
         return None
     return item if isinstance(item, h5py.Dataset | h5py.Group) else None
 

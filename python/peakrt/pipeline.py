@@ -25,6 +25,10 @@ from .sources import Source
 MOST_UNUSABLE_IN_A_ROW = 10
 
 
+#: Seconds after which a finder that waits for the writer's thread looks whether that has failed.
+_LOOK_S = 0.2
+
+
 class _WriteBehind:
     """Does a writer's work in a thread of its own, a few events behind the finder.
 
@@ -37,25 +41,33 @@ class _WriteBehind:
         self._thread = threading.Thread(target=self._write, name="peakrt-writer", daemon=True)
 
     def _write(self) -> None:
-        while (work := self._waiting.get()) is not None:
-            if self._error is None:
-                try:
-                    work()
-                except BaseException as error:  # handed over to the finder's thread, which raises it
-                    self._error = error
+        try:
+            while (work := self._waiting.get()) is not None:
+                work()
+        except BaseException as error:  # handed over to the finder's thread, which raises it
+            self._error = error
 
     def do(self, work: Callable[[], object]) -> None:
         """Let the writer's thread do something after all that it was given before."""
+        self._put(work)
         if self._error is not None:
             raise self._error
-        self._waiting.put(work)
+
+    def _put(self, work: Callable[[], object] | None) -> None:
+        """Give the writer's thread something, as long as it takes anything."""
+        while self._error is None:
+            try:
+                self._waiting.put(work, timeout=_LOOK_S)
+            except queue.Full:
+                continue
+            return
 
     def __enter__(self) -> _WriteBehind:
         self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        self._waiting.put(None)
+        self._put(None)
         self._thread.join()
         if self._error is not None and error is not self._error:
             raise self._error

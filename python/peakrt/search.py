@@ -14,6 +14,7 @@ from .event import Event
 from .finder import Item
 from .finders.learned import LearnedState
 from .masks import Good
+from .memory import wants_memory
 from .peaks import PeakArray
 from .sources import PAUSE_S, Source, read_ahead
 
@@ -211,6 +212,8 @@ class SearchHere:
             except StopIteration:
                 return
             except (OSError, ValueError) as error:
+                if wants_memory(error):  # which is no fault of the event
+                    raise MemoryError(str(error)) from error
                 if not isinstance(self._source, Sized) or not self._skip:
                     raise
                 event = Unusable(number, f"event {number}", error)

@@ -206,7 +206,7 @@ def _run(
                     source, finder, writer, threads=parsed.threads, limit=parsed.limit, on_event=show, watcher=watcher,
                     on_hit=hand,
                 )  # fmt: skip
-        except (OSError, ValueError, RuntimeError) as error:  # what was handed out is indexed first
+        except (OSError, ValueError, RuntimeError, MemoryError) as error:  # what was handed out is indexed first
             failure, summary = error, Summary()
         state: dict[str, Any] = {}
         if indexing is not None:

@@ -81,6 +81,8 @@ def one_line(error: BaseException) -> str:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     if "No space left" in text:
         text = "no space left on the disk"
+    if isinstance(error, MemoryError):
+        text = f"there is too little memory: {text}" if text else "there is too little memory"
     return " ".join(text.split()) or type(error).__name__
 
 

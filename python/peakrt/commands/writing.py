@@ -84,7 +84,7 @@ def writing(
     try:
         with progress, writer, watch(parsed, source, finder, writer.hits.min_peaks) as watcher:
             yield progress, on_event, watcher
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, MemoryError) as error:
         if not writer.unfinished.exists():
             raise
         goes_on = "" if isinstance(source, Stream) else " (--resume goes on)"

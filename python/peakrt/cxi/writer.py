@@ -232,7 +232,16 @@ class CxiWriter:
         try:
             self._check_same_run()
             self._take_up()
-        except (KeyError, IndexError, TypeError, AttributeError, OverflowError, RuntimeError, MemoryError) as error:
+        except (
+            OSError,
+            KeyError,
+            IndexError,
+            TypeError,
+            AttributeError,
+            OverflowError,
+            RuntimeError,
+            MemoryError,
+        ) as error:
             self._let_go()
             raise ValueError(f"{self.unfinished} cannot be gone on with, remove it: {first_line(error)}") from error
         except ValueError:
@@ -333,7 +342,10 @@ class CxiWriter:
         """A dataset, open as long as the file."""
         assert self._file is not None
         if path not in self._open:
-            self._open[path] = self._file[path]
+            try:
+                self._open[path] = self._file[path]
+            except KeyError as error:
+                raise OSError(f"{path} in {self.unfinished} cannot be opened: {first_line(error)}") from error
         return self._open[path]
 
     def _held_bytes(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from ..memory import wants_memory
 from .model_file import Model
 
 Floats = npt.NDArray[np.float32]
@@ -50,6 +51,8 @@ class OnnxEngine:
         try:
             (found,) = self._session.run([self._output], {self._input: inputs.astype(self._kind, copy=False)})
         except Exception as error:  # ONNX Runtime's own exceptions share no public base
+            if wants_memory(error):
+                raise MemoryError(f"there is too little memory for model {self._name}") from error
             raise ValueError(f"model {self._name} cannot be run on inputs of shape {inputs.shape}: {error}") from error
         if not isinstance(found, np.ndarray) or found.dtype.kind not in "fiu" or not _fits(found.shape, inputs.shape):
             shape = found.shape if isinstance(found, np.ndarray) else type(found).__name__
