@@ -1,6 +1,6 @@
 """Finding in a stream against finding in a file: events a second, CPU time an event, and latency.
 
-    python benchmarks/live.py [-n EVENTS] [--rounds N] [--detector rayonix_mx170] [--format dectris ...]
+    python benchmarks/live.py [-n EVENTS] [--rounds N] [-j THREADS] [--detector rayonix_mx170] [--format dectris ...]
 
 Simulated frames (uint16) go once into an HDF5 file, a chunk each (bitshuffle-LZ4; with Zstandard for Jungfraujoch), and once through a sender of its own
 process over the loopback. Both ways end in the same CXI, hits with their images. "events/s" is wall time from the first
@@ -103,14 +103,14 @@ def cpu_s(*others: int) -> float:
     return used.ru_utime + used.ru_stime + sum(int(t) for pair in ticks for t in pair) / os.sysconf("SC_CLK_TCK")
 
 
-def finding(source: Source, n: int, *, in_process: bool = False) -> tuple[float, float, list[float]]:
+def finding(source: Source, n: int, threads: int, *, in_process: bool = False) -> tuple[float, float, list[float]]:
     """Events a second, CPU ms an event, and when the peaks of each were there; in_process : as peakrt live finds."""
     local, done = PeakFinder(geometry=source.detector, engine="cpu"), []
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         finder: RunFinder = local
         pids: tuple[int, ...] = ()
         if in_process:
-            process = stack.enter_context(FinderProcess(local))
+            process = stack.enter_context(FinderProcess(local, threads))
             list(
                 process.outcomes([(np.zeros(source.detector.shape, np.uint16), None)])
             )  # it is there before the run begins
@@ -118,7 +118,9 @@ def finding(source: Source, n: int, *, in_process: bool = False) -> tuple[float,
         writer = CxiWriter(Path(folder) / "out.cxi", source.detector, hits=HitConfig(), output=OutputConfig())
         before = cpu_s(*pids)
         with writer:
-            find_run(source, finder, writer, limit=n, on_event=lambda summary: done.append(time.monotonic()))
+            find_run(
+                source, finder, writer, threads=threads, limit=n, on_event=lambda summary: done.append(time.monotonic())
+            )
         used_s = cpu_s(*pids) - before
     return (n - 1) / (done[-1] - done[0]), used_s / n * 1e3, done
 
@@ -141,10 +143,10 @@ def simulated(name: str) -> tuple[Detector, np.ndarray]:
     return detector, np.clip(frames, 0, 65535).astype(np.uint16)
 
 
-def rows(forms: list[str], name: str, n: int, rounds: int) -> Iterator[str]:
+def rows(forms: list[str], name: str, n: int, rounds: int, threads: int) -> Iterator[str]:
     detector, frames = simulated(name)
     load = os.getloadavg()[0]
-    yield f"{' x '.join(map(str, frames.shape[1:]))} {frames.dtype}, {n} events, {platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {load:.0f}"
+    yield f"{' x '.join(map(str, frames.shape[1:]))} {frames.dtype}, {n} events, {threads} threads, {platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {load:.0f}"
     yield f"{'':<20}{'events/s':>10}{'file':>9}{'ratio':>9}{'CPU ms':>9}{'file':>9}{'ratio':>9}{'p50 ms':>9}{'p99 ms':>9}"
     for form in forms:
         codec = "zstd" if form == "jungfraujoch" else "lz4"
@@ -152,13 +154,15 @@ def rows(forms: list[str], name: str, n: int, rounds: int) -> Iterator[str]:
         late: dict[bool, list[float]] = {False: [], True: []}
         for _ in range(rounds):  # file and streams in turn, for the load of a machine changes
             with tempfile.TemporaryDirectory() as folder:
-                file_rate, file_cpu, _ = finding(as_file(Path(folder) / "in.h5", frames, n, detector, codec), n)
+                file_rate, file_cpu, _ = finding(
+                    as_file(Path(folder) / "in.h5", frames, n, detector, codec), n, threads
+                )
             for in_process in (False, True):
                 source, process, _ = streamed(form, frames, n, 0.0, detector)
-                rate, cpu, _ = finding(source, n, in_process=in_process)
+                rate, cpu, _ = finding(source, n, threads, in_process=in_process)
                 process.join()
                 source, process, sent = streamed(form, frames, n, rate / 2, detector)
-                _, _, done = finding(source, n, in_process=in_process)
+                _, _, done = finding(source, n, threads, in_process=in_process)
                 process.join()
                 late[in_process] += list((np.array(done) - np.array(sent[:]))[n // 10 :] * 1e3)
                 found[in_process].append((rate, file_rate, rate / file_rate, cpu, file_cpu, cpu / file_cpu))
@@ -176,10 +180,11 @@ def main() -> None:
     known = ["dectris", "jungfraujoch", "lclstreamer", "simplon", "karabo", "om"]
     parser.add_argument("-n", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("-j", "--threads", type=int, default=1, help="of the finder")
     parser.add_argument("--detector", default="rayonix_mx170")
     parser.add_argument("--format", nargs="+", choices=known, default=known)
     parsed = parser.parse_args()
-    for line in rows(parsed.format, parsed.detector, parsed.n, parsed.rounds):
+    for line in rows(parsed.format, parsed.detector, parsed.n, parsed.rounds, parsed.threads):
         print(line, flush=True)
 
 
