@@ -112,13 +112,13 @@ def finders(simulator: Simulator, threshold: float, kinds: list[str]) -> Iterato
             judge = lambda rows: engine(model, (rows, len(FEATURES)))  # noqa: E731
             yield "candidate, TensorRT", cpu, lambda **o: CudaCandidateFinder(setup, cpu=cpu, engine=judge, **o)
     if "segmentation" in kinds:
-        model = load_model("dense", "dense")
+        model = load_model("segmentation", "segmentation")
         dense_setup = Setup(SegmentationConfig(), *parts, model=model, engine=OnnxEngine(model))
         dense = SegmentationFinder(dense_setup)
         yield "segmentation", dense, lambda **o: CudaSegmentationFinder(dense_setup, cpu=dense, **o)
         if (engine := tensorrt()) is not None:
-            for name in ("dense", "dense-fp16", "dense-int8"):
-                other = load_model(name, "dense")
+            for name in ("segmentation", "segmentation-fp16", "segmentation-int8"):
+                other = load_model(name, "segmentation")
 
                 def make(other: Any = other, **o: Any) -> CudaSegmentationFinder:
                     return CudaSegmentationFinder(
@@ -184,7 +184,7 @@ def bench(cupy: Any, name: str, h2d: float, d2d: float, kinds: list[str], batche
 
 
 #: Kernels that read every pixel: how far each is from reading the frame once.
-WHOLE_FRAME = ("tiles", "sweep", "dense_input", "above")
+WHOLE_FRAME = ("tiles", "sweep", "segmentation_input", "above")
 
 
 def rate(cupy: Any, finder: GpuFinder, frames: np.ndarray, expected: list[Any], h2d: float, d2d: float) -> None:

@@ -17,7 +17,7 @@ from peakrt.gpu import batches as gpu
 FAMILIES = {
     "peakfinder8": _native.peakfinder8_twin,
     "network": _native.network_twin,
-    "dense": lambda kernel, struct, frames: _native.conv_twin(struct),
+    "segmentation": lambda kernel, struct, frames: _native.conv_twin(struct),
 }
 
 

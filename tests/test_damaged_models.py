@@ -92,7 +92,7 @@ def doctored(ending: list[tuple[str, dict[str, Any]]], constants: dict[str, Any]
         graph.node.append(onnx.helper.make_node(operation, inputs, [last], **attributes))
     del graph.output[:]
     graph.output.append(onnx.helper.make_empty_tensor_value_info(last))
-    return Model("doctored", model.SerializeToString(), shipped.threshold, {}, "judge")
+    return Model("doctored", model.SerializeToString(), shipped.threshold, {}, "candidate")
 
 
 ENDINGS = {

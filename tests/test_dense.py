@@ -18,7 +18,7 @@ from peakrt.cli import main
 from peakrt.config import SegmentationConfig
 from peakrt.cxi.reader import SlabPeaks
 from peakrt.finders.components import label, label_asics
-from peakrt.finders.proposer import DENSE_CHANNELS, Proposer
+from peakrt.finders.proposer import SEGMENTATION_CHANNELS, Proposer
 from peakrt.finders.segmentation import PEAK_CLASS
 from peakrt.models.engine_onnx import OnnxEngine
 from peakrt.models.model_file import load_model
@@ -61,8 +61,8 @@ def test_inputs_are_heights_levels_and_good_pixels() -> None:
     good = np.ones(frame.shape, bool)
     good[0, 10] = False
     proposer = Proposer(good)
-    inputs = proposer.dense_inputs(frame, 10.0)
-    assert inputs.shape == (1, DENSE_CHANNELS, 64, 64)
+    inputs = proposer.segmentation_inputs(frame, 10.0)
+    assert inputs.shape == (1, SEGMENTATION_CHANNELS, 64, 64)
     height, level, counts = inputs[0]
     np.testing.assert_array_equal(counts == 1, good[0] & np.isfinite(frame[0]))
     assert not height[counts == 0].any()
@@ -117,23 +117,26 @@ def test_automatic_mask_covers_artifacts_and_spares_peaks(rings: Any) -> None:
 def test_precisions_agree(rings: Any) -> None:
     simulator, events = rings
     proposer = Proposer(simulator.good, simulator.detector.radius, asics=simulator.detector.asics)
-    inputs = proposer.dense_inputs(events[0].frame, simulator.gain)[:, :, :256, :256]
-    answers = {name: OnnxEngine(load_model(name, "dense"))(inputs) for name in ("dense", "dense-fp16", "dense-int8")}
-    np.testing.assert_allclose(answers["dense"].sum(1), 1, atol=1e-5)
-    np.testing.assert_allclose(answers["dense-fp16"], answers["dense"], atol=0.02)
-    assert (answers["dense-int8"].argmax(1) == answers["dense"].argmax(1)).mean() > 0.99
+    inputs = proposer.segmentation_inputs(events[0].frame, simulator.gain)[:, :, :256, :256]
+    answers = {
+        name: OnnxEngine(load_model(name, "segmentation"))(inputs)
+        for name in ("segmentation", "segmentation-fp16", "segmentation-int8")
+    }
+    np.testing.assert_allclose(answers["segmentation"].sum(1), 1, atol=1e-5)
+    np.testing.assert_allclose(answers["segmentation-fp16"], answers["segmentation"], atol=0.02)
+    assert (answers["segmentation-int8"].argmax(1) == answers["segmentation"].argmax(1)).mean() > 0.99
     for name in answers:
         model = load_model(name, None)
-        assert model.kind == "dense"
+        assert model.kind == "segmentation"
         assert len(model.content) < 1 << 20
         assert model.provenance["held_out_pixels"]["student"]
         assert model.threshold in THRESHOLDS
 
 
-def test_a_judge_is_no_dense_network() -> None:
-    with pytest.raises(ValueError, match="is a dense of version 1; wanted is a judge"):
-        load_model("dense")
-    with pytest.raises(ValueError, match="wanted is a dense"):
+def test_a_candidate_model_is_no_segmentation_model() -> None:
+    with pytest.raises(ValueError, match="is a segmentation model of version 1; wanted is a candidate"):
+        load_model("segmentation")
+    with pytest.raises(ValueError, match="wanted is a segmentation"):
         PeakFinder(SegmentationConfig(model="default"))
 
 
@@ -141,7 +144,7 @@ def test_a_folder_of_a_models_name_is_no_model(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "dense").mkdir()
     (tmp_path / "other").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert load_model("dense", "dense").kind == "dense"
+    assert load_model("dense", "segmentation").kind == "segmentation"  # the name it had
     with pytest.raises(FileNotFoundError, match="neither a file nor one of default"):
         load_model("other")
 
@@ -179,7 +182,7 @@ def test_dense_training_from_nothing(tmp_path: Path, capsys: pytest.CaptureFixtu
         np.testing.assert_allclose(shares.sum(1), 1, atol=1e-5)
     assert rivals["2023 paper's network"].config.min_score in THRESHOLDS
     for name in ("m", "m-fp16", "m-int8"):
-        model = load_model(str(tmp_path / f"{name}.onnx"), "dense")
+        model = load_model(str(tmp_path / f"{name}.onnx"), "segmentation")
         assert model.provenance["config"]["scenes"] == 100
         assert len(model.provenance["held_out_f1_by_threshold"]) == len(THRESHOLDS)
     assert (tmp_path / "m.png").stat().st_size > 10000

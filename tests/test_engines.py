@@ -153,7 +153,7 @@ def test_engine_command(cache: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 def test_engine_build_wants_a_geometry_for_panels(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rtx()
-    assert main(["engine", "build", "dense"]) == 1
+    assert main(["engine", "build", "segmentation"]) == 1
     assert "-g" in capsys.readouterr().err
 
 

@@ -23,7 +23,7 @@ from peakrt.finders.learned import Learned
 from peakrt.finders.proposer import CANDIDATE, FEATURES
 from peakrt.finders.segmentation import SegmentationFinder
 from peakrt.gpu.batches import pack
-from peakrt.gpu.candidate import CudaCandidateFinder, judge_arrays
+from peakrt.gpu.candidate import CudaCandidateFinder, model_arrays
 from peakrt.gpu.segmentation import CudaSegmentationFinder
 from peakrt.models.engine_onnx import OnnxEngine
 from peakrt.models.model_file import Model, load_model
@@ -123,7 +123,7 @@ static struct { unsigned x, y, z; } blockIdx, blockDim, threadIdx, gridDim;
 
 
 @pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler")
-@pytest.mark.parametrize("name", ["network", "dense"])
+@pytest.mark.parametrize("name", ["network", "segmentation"])
 def test_kernels_are_sound_but_for_the_device(name: str, tmp_path: Path) -> None:
     """nvcc is seldom at hand; the host's compiler finds what is wrong with names and types."""
     source = tmp_path / "kernels.cpp"
@@ -284,7 +284,7 @@ def test_judge_of_another_shape_is_refused() -> None:
 
     for model in (Wide(), Other()):
         with pytest.raises(ValueError, match="use engine tensorrt or cpu"):
-            judge_arrays(model)  # type: ignore[arg-type]
+            model_arrays(model)  # type: ignore[arg-type]
 
 
 # Through PeakFinder
@@ -401,7 +401,7 @@ def small_dense() -> Model:
     student = DenseStudent(16).eval()
     layers = tuple((c.kernel_size[0], c.stride[0], c.dilation[0], c.padding[0]) for c in (*student.convs, student.head))
     content = build_dense_onnx(student).SerializeToString()
-    return Model("small", content, 0.36, {}, "dense", "fp32", layers)
+    return Model("small", content, 0.36, {}, "segmentation", "fp32", layers)
 
 
 @pytest.mark.parametrize("shape", [(2, 48, 64), (1, 51, 67)])
@@ -414,7 +414,7 @@ def test_dense_on_the_gpu_gives_what_the_cpu_gives(device: Any, shape: tuple[int
     engine = OnnxEngine(model)
     setup = Setup(SegmentationConfig(), good, None, asics, Learned(GAIN), model=model, engine=engine)
     inputs = SegmentationFinder(setup)
-    p = engine(inputs._proposer.dense_inputs(run[0], GAIN)[:, :, : shape[1] // 2 * 2, : shape[2] // 2 * 2])
+    p = engine(inputs._proposer.segmentation_inputs(run[0], GAIN)[:, :, : shape[1] // 2 * 2, : shape[2] // 2 * 2])
     config = SegmentationConfig(min_score=float(np.quantile(p[:, 1], 0.985)))
     setup = replace(setup, config=config)
     cpu = SegmentationFinder(setup)

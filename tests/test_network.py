@@ -327,7 +327,10 @@ def test_a_given_least_score_holds_everywhere() -> None:
     model = load_model("default")
     assert model.least_scores(None) == (model.threshold, model.threshold_in_hits)
     assert model.least_scores(0.3) == (0.3, 0.3)
-    assert load_model("dense", "dense").least_scores(None)[0] == load_model("dense", "dense").least_scores(None)[1]
+    assert (
+        load_model("segmentation", "segmentation").least_scores(None)[0]
+        == load_model("segmentation", "segmentation").least_scores(None)[1]
+    )
 
 
 def test_the_best_of_near_candidates_stands() -> None:
@@ -568,7 +571,7 @@ def test_shipped_models_are_small_and_say_where_they_come_from() -> None:
         assert 0 < model.threshold < 1
         assert model.provenance["commit"]
         assert model.provenance["config"]["seed"] == 2026
-        if model.kind != "judge":
+        if model.kind != "candidate":
             continue
         assert model.provenance["held_out"]["judge"]["calibration_error"] < 0.02
         assert model.provenance["held_out"]["judge"]["f1"] >= model.provenance["held_out"]["trees"]["f1"] - 0.005

@@ -5,7 +5,7 @@
 #include <cstring>
 #include <stdexcept>
 
-#include "peakrt/dense.hpp"
+#include "peakrt/segmentation_input.hpp"
 #include "peakrt/statistics.hpp"
 #include "simd.hpp"
 
@@ -224,14 +224,15 @@ void measure_bins(const ProposePlan& plan, float gain, Dtype dtype, const void* 
   statistics(plan, gain, ws);
 }
 
-void dense_inputs(const ProposePlan& plan, Dtype dtype, const void* frame, const ProposeWorkspace& ws, float* out) {
+void segmentation_inputs(const ProposePlan& plan, Dtype dtype, const void* frame, const ProposeWorkspace& ws,
+                         float* out) {
   const Shape shape = plan.bins.shape;
   const std::int64_t one = std::int64_t(shape.ss) * shape.fs;
   with_dtype(dtype, frame, [&](const auto* data) {
     for (std::int64_t i = 0; i < shape.pixels(); ++i) {
-      float* to = out + i / one * kDenseChannels * one + i % one;
-      dense_input(data, plan.bins.bin.data(), ws.mean.data(), ws.inverse.data(), ws.photons.data(), i, to, to + one,
-                  to + 2 * one);
+      float* to = out + i / one * kSegmentationChannels * one + i % one;
+      segmentation_input(data, plan.bins.bin.data(), ws.mean.data(), ws.inverse.data(), ws.photons.data(), i, to,
+                         to + one, to + 2 * one);
     }
   });
 }

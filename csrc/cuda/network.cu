@@ -1,6 +1,6 @@
-// The kernels of device_network.hpp and device_dense.hpp. Grids are sized by capacity, so that a batch needs no word
+// The kernels of device_network.hpp and device_segmentation.hpp. Grids are sized by capacity, so that a batch needs no word
 // from the host; blockIdx.y is the frame.
-#include "peakrt/device_dense.hpp"
+#include "peakrt/device_segmentation.hpp"
 
 using namespace peakrt;
 

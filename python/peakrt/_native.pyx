@@ -79,7 +79,7 @@ cdef extern from "peakrt/device_twin.hpp" namespace "peakrt" nogil:
     vector[Kernel] c_network_kernels "peakrt::network_kernels"()
     uint16_t c_to_half "peakrt::to_half"(float)
     void c_conv_twin "peakrt::conv_twin"(const ConvLayer&) except +
-    const int kBadFrames, kPasses, kNoisePasses, kDeviceBlock, kDenseClasses
+    const int kBadFrames, kPasses, kNoisePasses, kDeviceBlock, kSegmentationClasses
     const float kBadShare, kAlone, kDark
     const int kConvChannels, kDeviceLanes, kDeviceGroup, kTile, kSamplesPerBin, kWindows, kSums
     const int kSweepSs, kSweepFs, kMostHidden
@@ -114,10 +114,10 @@ cdef extern from "peakrt/propose.hpp" namespace "peakrt" nogil:
         const ProposePlan&, float, Dtype, const void*, ProposeWorkspace&) except +
     void c_measure_bins "peakrt::measure_bins"(
         const ProposePlan&, float, Dtype, const void*, ProposeWorkspace&) except +
-    void c_dense_inputs "peakrt::dense_inputs"(
+    void c_segmentation_inputs "peakrt::segmentation_inputs"(
         const ProposePlan&, Dtype, const void*, const ProposeWorkspace&, float*) except +
 
-cdef extern from "peakrt/judge.hpp" namespace "peakrt" nogil:
+cdef extern from "peakrt/describe.hpp" namespace "peakrt" nogil:
     const int kFeatures
     void c_describe "peakrt::describe"(
         const ProposePlan&, Dtype, const void*, const ProposeWorkspace&, float*) except +
@@ -382,7 +382,7 @@ cdef class ProposerPlan:
 
 
 cdef class Proposer:
-    """ProposeWorkspace of one thread: candidates of a frame, what a judge sees of them, and the peaks of its scores."""
+    """ProposeWorkspace of one thread: candidates of a frame, the numbers that describe them, and the peaks that their scores make."""
     cdef ProposeWorkspace* workspace
     cdef ProposerPlan plan
 
@@ -417,12 +417,12 @@ cdef class Proposer:
             c_describe(dereference(self.plan.plan), kind, data, dereference(self.workspace), <float*>to_numbers)
         return numbers
 
-    def dense_inputs(self, frame, float gain, float[:, :, :, ::1] out):
+    def segmentation_inputs(self, frame, float gain, float[:, :, :, ::1] out):
         cdef const void* data = _address(frame)
         cdef Dtype kind = _dtype(frame)
         with nogil:
             c_measure_bins(dereference(self.plan.plan), gain, kind, data, dereference(self.workspace))
-            c_dense_inputs(dereference(self.plan.plan), kind, data, dereference(self.workspace), &out[0, 0, 0, 0])
+            c_segmentation_inputs(dereference(self.plan.plan), kind, data, dereference(self.workspace), &out[0, 0, 0, 0])
 
     def measure(self, frame, float gain, const float[::1] scores, float usual, float in_hits, dtype):
         cdef vector[Peak] peaks
@@ -530,7 +530,7 @@ DEVICE = {
     "sweep_fs": kSweepFs, "hidden": kMostHidden, "features": kFeatures, "noise_sums_bytes": sizeof(NoiseSums),
     "noise_bytes": sizeof(Noise), "samples": kSamplesPerBin, "windows": kWindows, "conv_channels": kConvChannels,
     "passes": kPasses,
-    "noise_passes": kNoisePasses, "block": kDeviceBlock, "classes": kDenseClasses,
+    "noise_passes": kNoisePasses, "block": kDeviceBlock, "classes": kSegmentationClasses,
 }
 
 
@@ -560,7 +560,7 @@ BAD_PIXEL = (kBadFrames, float(f"{kBadShare:.6g}"), kAlone, kDark)
 
 
 def peakfinder8_twin(str kernel, batch, frames):
-    """Run a device kernel's body on the host. batch: a struct as gpu_peakfinder8 packs it, host addresses."""
+    """Run a device kernel's body on the host. batch: a struct as peakrt.gpu.peakfinder8 packs it, host addresses."""
     name = kernel.encode()
     cdef const char* chosen = name
     cdef const DeviceBatch* fields = <const DeviceBatch*>_address(batch)
@@ -571,7 +571,7 @@ def peakfinder8_twin(str kernel, batch, frames):
 
 
 def network_twin(str kernel, batch, frames):
-    """Run a device kernel's body on the host. batch: a struct as gpu_network packs it, host addresses."""
+    """Run a device kernel's body on the host. batch: a struct as peakrt.gpu.candidate packs it, host addresses."""
     name = kernel.encode()
     cdef const char* chosen = name
     cdef const NetworkBatch* fields = <const NetworkBatch*>_address(batch)
@@ -582,7 +582,7 @@ def network_twin(str kernel, batch, frames):
 
 
 def conv_twin(layer):
-    """Run a convolution's body on the host. layer: a struct as gpu_dense packs it, host addresses."""
+    """Run a convolution's body on the host. layer: a struct as peakrt.gpu.segmentation packs it, host addresses."""
     cdef const ConvLayer* fields = <const ConvLayer*>_address(layer)
     with nogil:
         c_conv_twin(dereference(fields))

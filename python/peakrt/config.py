@@ -51,7 +51,7 @@ class ModelConfig(Config):
 class CandidateConfig(ModelConfig):
     """Options of the candidate finder. There is nothing to tune: a score is the probability that a candidate is a peak."""
 
-    about: ClassVar[str] = "a small model judges each candidate; nothing to tune"
+    about: ClassVar[str] = "a small model gives each candidate a probability; nothing to tune"
     min_score: float | None = option(
         None, "least probability of a peak; otherwise the model's own, the same everywhere", unit="0..1"
     )
@@ -75,7 +75,7 @@ class SegmentationConfig(ModelConfig):
     gain: float | None = option(
         None, "gain of the detector; otherwise the geometry's, or estimated from the frames", unit="ADU/photon"
     )
-    model: str = option("dense", "model file, or the name of a shipped one")
+    model: str = option("segmentation", "model file, or the name of a shipped one")
 
 
 @dataclass(frozen=True)

@@ -179,7 +179,7 @@ class PeakFinder:
         if similar is not None:
             return similar.with_good(good)
         config = SegmentationConfig()
-        model = load_model(config.model, "dense")
+        model = load_model(config.model, "segmentation")
         return SegmentationFinder(replace(self._setup(good), config=config, model=model, engine=_run_on_cpu(model)))
 
     # Many frames

@@ -1,6 +1,6 @@
 """The dense networks: a teacher of the 2025 paper's kind, and the student that is shipped. Needs torch.
 
-Both see pixels in units of sigma (``Proposer.dense_inputs``) and give each the paper's three classes: background, Bragg
+Both see pixels in units of sigma (``Proposer.segmentation_inputs``) and give each the paper's three classes: background, Bragg
 peak, artifact. The student is plain 3 x 3 convolutions at half resolution, wider apart in the middle so that it sees 50
 pixels around, with norms that fold into them.
 """
@@ -20,7 +20,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from peakrt.finders.proposer import DENSE_CHANNELS
+from peakrt.finders.proposer import SEGMENTATION_CHANNELS
 
 from . import peaknet2023
 from .dense_data import SIDE, Crops
@@ -58,13 +58,13 @@ class DenseTraining:
 
 
 class DenseStudent(nn.Module):
-    """Logits of each pixel's classes: (event, DENSE_CHANNELS, ss, fs), ss and fs even, to (event, CLASSES, ss, fs)."""
+    """Logits of each pixel's classes: (event, SEGMENTATION_CHANNELS, ss, fs), ss and fs even, to (event, CLASSES, ss, fs)."""
 
     dilations = (1, 2, 4, 2, 1)
 
     def __init__(self, width: int = 16) -> None:
         super().__init__()
-        convs = [nn.Conv2d(DENSE_CHANNELS, width, 4, stride=2, padding=1, bias=False)]
+        convs = [nn.Conv2d(SEGMENTATION_CHANNELS, width, 4, stride=2, padding=1, bias=False)]
         convs += [nn.Conv2d(width, width, 3, padding=d, dilation=d, bias=False) for d in self.dilations]
         self.convs = nn.ModuleList(convs)
         self.norms = nn.ModuleList(nn.BatchNorm2d(width) for _ in convs)
@@ -83,7 +83,7 @@ class DenseStudent(nn.Module):
 
 def make_teacher(config: DenseTraining) -> PeakNet2025:
     """A dense teacher: the 2025 paper's network on three channels in units of sigma."""
-    return PeakNet2025(config.backbone, config.teacher_width, config.teacher_blocks, in_channels=DENSE_CHANNELS)
+    return PeakNet2025(config.backbone, config.teacher_width, config.teacher_blocks, in_channels=SEGMENTATION_CHANNELS)
 
 
 class Rival(nn.Module):
@@ -94,7 +94,7 @@ class Rival(nn.Module):
         self.net = PeakNet2023()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(event, DENSE_CHANNELS, ss, fs) to logits (event, CLASSES, ss, fs)."""
+        """(event, SEGMENTATION_CHANNELS, ss, fs) to logits (event, CLASSES, ss, fs)."""
         return self.net(x[:, :1])
 
 

@@ -27,7 +27,7 @@ _CLEAR_SNR = 4.0
 class Crops:
     """Crops to learn from.
 
-    inputs : (n, DENSE_CHANNELS, SIDE, SIDE) float16; classes : (n, SIDE, SIDE) int8
+    inputs : (n, SEGMENTATION_CHANNELS, SIDE, SIDE) float16; classes : (n, SIDE, SIDE) int8
     """
 
     inputs: npt.NDArray[np.float16]
@@ -58,7 +58,7 @@ def classes_of(scene: recipe.TrainingScene) -> npt.NDArray[np.int8]:
 def of_scene(seed: int, number: int, crops: int) -> Crops:
     """Crops of one training scene: half around peaks or artifacts where there are any, half anywhere."""
     scene = recipe.draw(seed, number, artifacts=True)
-    inputs, classes = scene.proposer().dense_inputs(scene.event.frame, scene.gain), classes_of(scene)
+    inputs, classes = scene.proposer().segmentation_inputs(scene.event.frame, scene.gain), classes_of(scene)
     rng = np.random.default_rng([seed, 8, number])
     bright = np.argwhere((classes == PEAK_CLASS) | (classes == ARTIFACT))
     panels, n_ss, n_fs = classes.shape

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from peakrt.finders.proposer import DENSE_CHANNELS, FEATURES
-from peakrt.models.model_file import INPUTS, VERSION, load_model
+from peakrt.finders.proposer import FEATURES, SEGMENTATION_CHANNELS
+from peakrt.models.model_file import INPUTS, VERSION, WORD_OF_KIND, load_model
 
 from .dense import DenseStudent
 from .judge import Judge
@@ -84,7 +84,7 @@ def write_model(
         "classes": ["not a peak", "peak"], "threshold": threshold, "threshold_in_hits": threshold_in_hits,
         "provenance": provenance,
     }  # fmt: skip
-    _save(path, build_onnx(judge), "judge", entry)
+    _save(path, build_onnx(judge), "candidate", entry)
 
 
 def write_quantised(path: Path, numbers: npt.NDArray[np.float32]) -> Path:
@@ -98,7 +98,7 @@ def write_quantised(path: Path, numbers: npt.NDArray[np.float32]) -> Path:
     entry = json.loads(next(item.value for item in plain.metadata_props if item.key == "peakrt"))
     kept = {name: entry[name] for name in ("classes", "threshold", "threshold_in_hits", "provenance")}
     out = path.with_name(f"{path.stem}-int8.onnx")
-    _save(out, quantise(plain, numbers), "judge", kept, "int8")
+    _save(out, quantise(plain, numbers), "candidate", kept, "int8")
     return out
 
 
@@ -121,7 +121,7 @@ def write_dense_models(
     for precision in ("fp32", "fp16", "int8"):
         out = path if precision == "fp32" else path.with_name(f"{path.stem}-{precision}.onnx")
         model = build_dense_onnx(student, half=precision == "fp16")
-        _save(out, quantise(model, examples) if precision == "int8" else model, "dense", entry, precision)
+        _save(out, quantise(model, examples) if precision == "int8" else model, "segmentation", entry, precision)
         written[precision] = out
     return written
 
@@ -165,7 +165,7 @@ def build_dense_onnx(student: DenseStudent, *, half: bool = False) -> Any:
     graph = helper.make_graph(
         nodes,
         "dense",
-        [helper.make_tensor_value_info("inputs", kind, ["n", DENSE_CHANNELS, "ss", "fs"])],
+        [helper.make_tensor_value_info("inputs", kind, ["n", SEGMENTATION_CHANNELS, "ss", "fs"])],
         [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", 3, "ss", "fs"])],
         [numpy_helper.from_array(np.asarray(value, dtype), name) for name, value in constants.items()],
     )
@@ -205,7 +205,7 @@ def _save(path: Path, model: Any, kind: str, entry: dict[str, Any], precision: s
     note = model.metadata_props.add()
     note.key = "peakrt"
     note.value = json.dumps(
-        {"kind": kind, "version": VERSION, "features": INPUTS[kind], "precision": precision, **entry}
+        {"kind": WORD_OF_KIND[kind], "version": VERSION, "features": INPUTS[kind], "precision": precision, **entry}
     )
     unfinished = path.with_name(path.stem + ".inprogress.onnx")
     unfinished.write_bytes(model.SerializeToString())

@@ -127,12 +127,12 @@ class HeldOut:
         found: dict[float, dict[int, PeakArray]] = {threshold: {} for threshold in thresholds}
         for number, scene in self._scenes.items():
             detector = scene.simulator.detector
-            shares = engine(scene.proposer().dense_inputs(scene.event.frame, scene.gain))
+            shares = engine(scene.proposer().segmentation_inputs(scene.event.frame, scene.gain))
             radius = detector.radius if scene.with_geometry else None
             for threshold, of_scene in found.items():
                 setup = Setup(
                     SegmentationConfig(min_score=threshold), scene.simulator.good, radius, detector.asics,
-                    Learned(scene.gain), model=Model("student", b"", threshold, {}, "dense"),
+                    Learned(scene.gain), model=Model("student", b"", threshold, {}, "segmentation"),
                     engine=partial(_answered, shares),
                 )  # fmt: skip
                 of_scene[number] = SegmentationFinder(setup)(scene.event.frame)

@@ -183,7 +183,7 @@ def proposer(folder: Path) -> Target:
             gain = draw.choice(_REALS) if draw.random() < 0.2 else draw.choice((0.5, 1.0, 10.0))
             frame = draw_frame(draw, shape)
             if draw.random() < 0.3:
-                assert finder.dense_inputs(frame, gain).shape[0] == shape[0]
+                assert finder.segmentation_inputs(frame, gain).shape[0] == shape[0]
             n = finder.propose(frame, gain)
             assert len(finder.candidates) == len(finder.describe()) == n
             with np.errstate(all="ignore"):

@@ -6,7 +6,7 @@
 
 namespace peakrt {
 
-// Fixed, not options: the judge was trained behind them.
+// Fixed, not options: the model was trained behind them.
 constexpr int kSamplesPerBin = 128;          // pixels a radius that the statistics look at
 constexpr int kTile = 8;                     // pixels; the local mean is over 3 x 3 tiles
 constexpr int kWindow = 16, kWindows = 512;  // where the noise of sums is measured

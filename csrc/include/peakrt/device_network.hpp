@@ -1,6 +1,6 @@
-// Propose and judge for a batch of frames, as the body of one thread of each kernel. nvcc makes kernels of these bodies
-// (csrc/cuda/network.cu), the host compiler loops over them (csrc/cpu/device_twin.cpp) so that tests run them without a
-// GPU. The formulas are those of the CPU's finder, from the same headers, and sums run in its order.
+// The candidate finder for a batch of frames, as the body of one thread of each kernel. nvcc makes kernels of these
+// bodies (csrc/cuda/network.cu), the host compiler loops over them (csrc/cpu/device_twin.cpp) so that tests run them
+// without a GPU. The formulas are those of the CPU's finder, from the same headers, and sums run in its order.
 #pragma once
 #include "peakrt/crowd.hpp"
 #include "peakrt/device.hpp"
@@ -10,7 +10,7 @@
 namespace peakrt {
 
 constexpr int kSweepSs = 32, kSweepFs = 64;  // pixels that a block of the sweep searches
-constexpr int kMostHidden = 128;             // width of a judge's layers
+constexpr int kMostHidden = 128;             // width of a model's layers
 
 // A rectangle of the sweep: its first pixel, within the ASIC.
 struct SweepPlace {
@@ -324,8 +324,8 @@ PEAKRT_HD inline void frame_body(const NetworkBatch& batch, int frame, int k) {
   numbers.put(f, batch.clear + batch.bins(frame), batch.bin_pixels, batch.n_bins, bin);
 }
 
-// 14. The judge: thread (frame, candidate). Layers as the model file has them (peakrt_lab/export.py).
-PEAKRT_HD inline void judge_body(const NetworkBatch& batch, int frame, int k) {
+// 14. The model: thread (frame, candidate). Layers as the model file has them (peakrt_lab/export.py).
+PEAKRT_HD inline void score_body(const NetworkBatch& batch, int frame, int k) {
   const float* f = batch.numbers + batch.row(frame, k) * kFeatures;
   float x[kFeatures], first[kMostHidden], second[kMostHidden];
   for (int i = 0; i < kFeatures; ++i) {

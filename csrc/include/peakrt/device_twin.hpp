@@ -2,8 +2,8 @@
 #pragma once
 #include <vector>
 
-#include "peakrt/device_dense.hpp"
 #include "peakrt/device_peakfinder8.hpp"
+#include "peakrt/device_segmentation.hpp"
 #include "peakrt/dtype.hpp"
 
 namespace peakrt {

@@ -1,4 +1,4 @@
-// What the judge is told of a candidate: numbers about the pixels around it. Written once for every device.
+// The input of the candidate model: numbers about the pixels around it. Written once for every device.
 // (A network that sees the 13 x 13 pixels as well was no better in its own simulation and worse in another one.)
 #pragma once
 #include <cmath>

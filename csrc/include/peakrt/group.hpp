@@ -119,7 +119,7 @@ PEAKRT_HD void describe(const AsicView<T>& view, const std::int32_t* pixels, int
   moments.variances(&peak->var_ss, &peak->var_fs, &peak->cov);
 }
 
-// Judges and measures a group of n pixels; false if it is no peak.
+// Measures a group of n pixels; false if it is no peak.
 template <class T>
 PEAKRT_HD bool measure_group(const AsicView<T>& view, const Peakfinder8Options& options, const GroupSums& sums,
                              const std::int32_t* pixels, int n, Peak* peak) {

@@ -54,8 +54,8 @@ void propose(const ProposePlan& plan, float gain, Dtype dtype, const void* frame
 // The clipped statistics alone: mean, inverse and photons of the bins.
 void measure_bins(const ProposePlan& plan, float gain, Dtype dtype, const void* frame, ProposeWorkspace& workspace);
 
-// What the dense network is told of a frame whose bins are measured: (panel, kDenseChannels, ss, fs).
-void dense_inputs(const ProposePlan& plan, Dtype dtype, const void* frame, const ProposeWorkspace& workspace,
-                  float* out);
+// The input of the segmentation model for a frame whose bins are measured: (panel, kSegmentationChannels, ss, fs).
+void segmentation_inputs(const ProposePlan& plan, Dtype dtype, const void* frame, const ProposeWorkspace& workspace,
+                         float* out);
 
 }  // namespace peakrt

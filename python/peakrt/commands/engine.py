@@ -19,7 +19,9 @@ def add(commands: Any) -> None:
     build.add_argument(
         "models", nargs="*", metavar="MODEL", help="files, or names of shipped ones [all that are shipped]"
     )
-    build.add_argument("-g", "--geometry", help="of the detector: the dense networks' engines are for its panels")
+    build.add_argument(
+        "-g", "--geometry", help="of the detector: the engines of segmentation models are for its panels"
+    )
     add_command(what, "list", _list_engines, help="list the engines of the cache")
     add_command(what, "clear", _clear_engines, help="remove all engines of the cache")
 

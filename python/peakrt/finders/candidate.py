@@ -1,4 +1,4 @@
-"""Propose and judge: the network's finder, and what it learns of a detector while it runs."""
+"""The candidate finder: proposes candidates, lets a model score them, and learns of the detector while it runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = logging.getLogger("peakrt")
 
 
 class CandidateFinder:
-    """Finds the peaks of frames of one mask: candidates in units of sigma, judged by a network.
+    """Finds the peaks of frames of one mask: candidates in units of sigma, scored by a model.
 
     setup : with a CandidateConfig, a model and what runs it; without a radius, background and noise come from tiles
     """
@@ -85,7 +85,7 @@ def on_cpu(setup: Setup) -> FrameFinder:
 
 
 def on_gpu(setup: Setup, dtype: np.dtype[Any], engine: str, cpu: FrameFinder) -> BatchFinder:
-    """The finder on a GPU; engine "cuda" judges by a kernel of ours, "tensorrt" by TensorRT."""
+    """The finder on a GPU; engine "cuda" runs the model by a kernel of ours, "tensorrt" by TensorRT."""
     from ..gpu.candidate import CudaCandidateFinder
     from ..models.engine_tensorrt import engine_for
 

@@ -1,4 +1,4 @@
-"""Candidates of a frame: every place, in units of sigma, that might be a peak, and what a judge sees of each."""
+"""Candidates of a frame: every place, in units of sigma, that might be a peak, and the numbers that describe each."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ CANDIDATE = np.dtype(
 
 #: Names of the numbers that describe a candidate, in order (``csrc/include/peakrt/features.hpp``).
 FEATURES: tuple[str, ...] = _native.FEATURES
-#: Channels of the dense network's input, in order (``csrc/include/peakrt/dense.hpp``).
-DENSE_INPUTS = ("height", "level", "good")
-DENSE_CHANNELS = len(DENSE_INPUTS)
+#: Channels of the segmentation model's input, in order (``csrc/include/peakrt/segmentation_input.hpp``).
+SEGMENTATION_INPUTS = ("height", "level", "good")
+SEGMENTATION_CHANNELS = len(SEGMENTATION_INPUTS)
 _TILE = 32  # pixels: without a geometry, background and noise are those of a tile of this size
 
 
@@ -79,23 +79,23 @@ class Proposer:
         return twin
 
     def propose(self, frame: npt.ArrayLike, gain: float) -> int:
-        """Find the candidates of a frame and return their number; the other methods speak of these.
+        """Find the candidates of a frame, keep them for describe() and measure(), and return their number.
 
         frame : (panel, ss, fs); gain : ADU a photon. Raises ValueError for another shape or a gain not above 0.
         """
         self._take(frame, gain)
         return self._native.propose(self._frame, gain)
 
-    def dense_inputs(self, frame: npt.ArrayLike, gain: float) -> npt.NDArray[np.float32]:
-        """What the dense network is told of a frame: (panel, DENSE_CHANNELS, ss, fs), zeros where a pixel is bad.
+    def segmentation_inputs(self, frame: npt.ArrayLike, gain: float) -> npt.NDArray[np.float32]:
+        """The input of the segmentation model: (panel, SEGMENTATION_CHANNELS, ss, fs), zeros where a pixel is bad.
 
         Channels: half the signed log1p of the height in sigmas; a fifth of the logarithm of sigma^2 in photons; 1 where
         good. frame, gain : as for :meth:`propose`, whose candidates are gone afterwards.
         """
         self._take(frame, gain)
         panels, n_ss, n_fs = self.shape
-        out = np.empty((panels, DENSE_CHANNELS, n_ss, n_fs), np.float32)
-        self._native.dense_inputs(self._frame, gain, out)
+        out = np.empty((panels, SEGMENTATION_CHANNELS, n_ss, n_fs), np.float32)
+        self._native.segmentation_inputs(self._frame, gain, out)
         return out
 
     def _take(self, frame: npt.ArrayLike, gain: float) -> None:
@@ -129,7 +129,7 @@ class Proposer:
         return self._native.tables()
 
     def describe(self) -> npt.NDArray[np.float32]:
-        """What a judge sees: the FEATURES of each candidate, (n, len(FEATURES))."""
+        """The FEATURES of each candidate, which the model is given, (n, len(FEATURES))."""
         return self._native.describe(self._frame)
 
     def measure(self, scores: npt.NDArray[np.float32], min_score: float, in_hits: float | None = None) -> PeakArray:

@@ -43,13 +43,13 @@ register(
         candidate.on_cpu,
         candidate.on_gpu,
         engines=("cuda", "tensorrt"),
-        model_kind="judge",
+        model_kind="candidate",
     )
 )
 register(
     FinderKind(
         "segmentation", SegmentationConfig, segmentation.on_cpu, segmentation.on_gpu, engines=("cuda", "tensorrt"),
-        model_kind="dense",
+        model_kind="segmentation",
     )
 )  # fmt: skip
 register(

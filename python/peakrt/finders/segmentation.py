@@ -1,4 +1,4 @@
-"""The dense network's finder: a class for every pixel, connected components of peak pixels, and an automatic mask."""
+"""The segmentation finder: a class for every pixel, connected components of peak pixels, and an automatic mask."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class SegmentationFinder:
 
         turn : this event's place among those that other threads hold
         """
-        inputs = self._proposer.dense_inputs(frame, self.gain_for(frame, turn))
+        inputs = self._proposer.segmentation_inputs(frame, self.gain_for(frame, turn))
         probabilities = self._ask(inputs)
         peak = probabilities[:, PEAK_CLASS]
         labels, n = label_asics((peak >= self._threshold) & self._good, self._asics)
@@ -91,7 +91,7 @@ class SegmentationFinder:
 
     def artifacts(self, frame: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         """Pixels of one frame whose likeliest class is artifact: (panel, ss, fs)."""
-        probabilities = self._ask(self._proposer.dense_inputs(frame, self.gain_for(frame)))
+        probabilities = self._ask(self._proposer.segmentation_inputs(frame, self.gain_for(frame)))
         return (probabilities.argmax(1) == ARTIFACT) & self._good
 
     def _ask(self, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -118,7 +118,7 @@ def on_gpu(setup: Setup, dtype: np.dtype[Any], engine: str, cpu: FrameFinder) ->
         return CudaSegmentationFinder(setup, cpu=cpu, dtype=dtype)
     # TensorRT is strongly typed: half precision is a model file of its own.
     shipped = setup.model.name == SegmentationConfig().model
-    model = load_model("dense-fp16", "dense") if shipped else setup.model
+    model = load_model("segmentation-fp16", "segmentation") if shipped else setup.model
     return CudaSegmentationFinder(
         replace(setup, model=model),
         cpu=cpu,

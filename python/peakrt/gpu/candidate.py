@@ -1,7 +1,7 @@
 """The candidate finder on a GPU, batch by batch.
 
 Every formula is the CPU's, from the same headers, so the peaks are the same; only logarithms and exponentials differ in
-their last bits, and with them scores by 1e-5. The judge runs in a kernel of ours, or in an engine that scores the numbers
+their last bits, and with them scores by 1e-5. The model runs in a kernel of ours, or in an engine that scores the numbers
 where they lie (TensorRT).
 """
 
@@ -31,7 +31,7 @@ PLAN_ARRAYS = (
 )  # fmt: skip
 #: Those that depend on the mask.
 MASK_ARRAYS = ("bin", "order", "group_first", "group_deep", "bin_pixels", "tile_weight", "windows")
-JUDGE_ARRAYS = ("mean_of", "scale_of", "weight1", "bias1", "weight2", "bias2", "weight3", "bias3", "sharpness")
+MODEL_ARRAYS = ("mean_of", "scale_of", "weight1", "bias1", "weight2", "bias2", "weight3", "bias3", "sharpness")
 #: Frames worked on together, and candidates of a frame that there is room for.
 BATCH, CAPACITY = 16, 2048
 
@@ -92,8 +92,8 @@ def _places(asic: int, ss: npt.NDArray[Any], fs: npt.NDArray[Any]) -> npt.NDArra
     return out.reshape(-1, 3)
 
 
-def judge_arrays(model: Model) -> dict[str, npt.NDArray[np.float32]]:
-    """The judge's weights as the kernel takes them.
+def model_arrays(model: Model) -> dict[str, npt.NDArray[np.float32]]:
+    """The model's weights as the kernel takes them.
 
     Raises ValueError for a network that the kernel does not know: two hidden layers of at most 128.
     """
@@ -110,7 +110,7 @@ def judge_arrays(model: Model) -> dict[str, npt.NDArray[np.float32]]:
     hidden = [len(arrays["bias1"]), len(arrays["bias2"])]
     if max(hidden) > _D["hidden"] or arrays["weight1"].shape != (hidden[0], len(FEATURES)):
         raise ValueError(
-            f"model {model.name} has layers of {hidden}, the GPU's own judge takes {_D['hidden']} at most: "
+            f"model {model.name} has layers of {hidden}, our own kernel takes {_D['hidden']} at most: "
             "use engine tensorrt or cpu for it"
         )
     return {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
@@ -221,7 +221,7 @@ class CudaCandidateFinder(GpuProposer):
 
     setup : as for :class:`peakrt.finders.candidate.CandidateFinder`
     cpu : finder of the same kind, for frames that tell the gain and for batches without room
-    engine : given the rows of a batch, makes an engine of each slot; None: the judge's own kernel
+    engine : given the rows of a batch, makes an engine of each slot; None: our own kernel
     capacity : candidates of a frame, peak_capacity : peaks of a batch, by default 2048 a frame; batches with more of either
         go to the CPU, and ``overflows`` counts them
     Raises RuntimeError without CuPy, GPU or kernels, ValueError for a model that the kernel does not know, and
@@ -245,7 +245,7 @@ class CudaCandidateFinder(GpuProposer):
         assert isinstance(config, CandidateConfig)
         assert model is not None
         # An engine of TensorRT needs no weights here; the kernel is not launched then.
-        judge = judge_arrays(model) if engine is None else {name: np.zeros(1, np.float32) for name in JUDGE_ARRAYS}
+        weights = model_arrays(model) if engine is None else {name: np.zeros(1, np.float32) for name in MODEL_ARRAYS}
         self._learns = config.bad_pixels == "learn"
         plan = cpu.plan_arrays()
         windows, tiles = _D["windows"], ((batch, len(plan["tile_weight"])), np.float32)
@@ -253,8 +253,8 @@ class CudaCandidateFinder(GpuProposer):
         super().__init__(
             cupy, setup, cpu=cpu, host_plan=plan, dtype=dtype, batch=batch, slots=slots, capacity=capacity,
             peak_capacity=peak_capacity, least_scores=model.least_scores(config.min_score),
-            arrays=judge, numbers={
-                "n_hidden1": len(judge["bias1"]), "n_hidden2": len(judge["bias2"]), "learn": self._learns,
+            arrays=weights, numbers={
+                "n_hidden1": len(weights["bias1"]), "n_hidden2": len(weights["bias2"]), "learn": self._learns,
             }, scratch={
                 **{name: rows for name in ("sharpness_of", "second_of", "sorted_sharp", "sorted_sec")},
                 "noise_values": ((batch, windows, 2 * _D["sums"]), np.float32), "tile_sum": tiles, "tile_mean": tiles,
@@ -302,9 +302,9 @@ class CudaCandidateFinder(GpuProposer):
             *(self._per_candidate(kernel) for kernel in ("crowd", "rank", "frame")),
         ]
         if self._slots[0].engine is None:
-            stages = [Stage([*describe, self._per_candidate("judge")])]
+            stages = [Stage([*describe, self._per_candidate("score")])]
         else:
-            stages = [Stage(describe), Stage([self._judge_by_engine], fixed=False)]
+            stages = [Stage(describe), Stage([self._score_by_engine], fixed=False)]
         if not self._learns:
             return [*stages, Stage(self._measurement())]
         # Batches learn in their order, whatever their streams.
@@ -315,7 +315,7 @@ class CudaCandidateFinder(GpuProposer):
     def _measurement(self) -> list[Any]:
         return [self._per_candidate("sure"), *super()._measurement()]
 
-    def _judge_by_engine(self, slot: Slot) -> None:
+    def _score_by_engine(self, slot: Slot) -> None:
         addresses = slot.addresses()
         slot.engine.enqueue(slot.stream.ptr, addresses["numbers"], addresses["scores"])
 

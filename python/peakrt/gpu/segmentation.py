@@ -17,11 +17,11 @@ from .. import _native
 from ..arrays import asic_numbers
 from ..config import SegmentationConfig
 from ..contracts import Setup
-from ..finders.proposer import DENSE_CHANNELS, FEATURES
+from ..finders.proposer import FEATURES, SEGMENTATION_CHANNELS
 from ..finders.segmentation import SegmentationFinder
 from ..models.model_file import Model
 from .batches import KERNELS, Launch, Slot, Stage, check_gpu, pack
-from .candidate import BATCH as JUDGE_BATCH
+from .candidate import BATCH as CANDIDATE_BATCH
 from .candidate import CAPACITY, DeviceEngine, GpuProposer
 
 CLASSES = _native.DEVICE["classes"]
@@ -32,23 +32,23 @@ BATCH = 4
 def input_shape(shape: tuple[int, ...], batch: int) -> tuple[int, int, int, int]:
     """Shape of the network's input for batches of frames: panels made even, one image each."""
     panels, n_ss, n_fs = shape
-    return batch * panels, DENSE_CHANNELS, n_ss + n_ss % 2, n_fs + n_fs % 2
+    return batch * panels, SEGMENTATION_CHANNELS, n_ss + n_ss % 2, n_fs + n_fs % 2
 
 
 def engine_shape(model: Model, frame: tuple[int, ...] | None) -> tuple[int, ...]:
     """Shape of the input that a finder on a GPU gives a model, batch by batch.
 
-    frame : (panel, ss, fs), which a dense model's depends on. Raises ValueError where it is missing.
+    frame : (panel, ss, fs), which a segmentation model's depends on. Raises ValueError where it is missing.
     """
-    if model.kind == "judge":
-        return JUDGE_BATCH * CAPACITY, len(FEATURES)
+    if model.kind == "candidate":
+        return CANDIDATE_BATCH * CAPACITY, len(FEATURES)
     if frame is None:
         raise ValueError(f"model {model.name} sees whole panels: say the detector's geometry (-g)")
     return input_shape(frame, BATCH)
 
 
 class CudaSegmentationFinder(GpuProposer):
-    """The dense network's finder on a GPU for one mask.
+    """The segmentation finder on a GPU for one mask.
 
     setup : as for :class:`peakrt.finders.segmentation.SegmentationFinder`
     cpu : finder of the same kind, for frames that tell the gain and for batches without room
@@ -86,9 +86,9 @@ class CudaSegmentationFinder(GpuProposer):
             cupy, setup, cpu=cpu, host_plan=cpu.plan_arrays(), dtype=dtype, batch=batch, slots=slots, capacity=capacity,
             peak_capacity=peak_capacity, least_scores=model.least_scores(config.min_score),
             arrays={"asic_of": asic_numbers(good.shape, rows)}, numbers={
-                "even_ss": even_ss, "even_fs": even_fs, "dense_half": half, "foreground_capacity": foreground,
+                "even_ss": even_ss, "even_fs": even_fs, "half_inputs": half, "foreground_capacity": foreground,
             }, scratch={
-                "dense_inputs": (self._input, np.float16 if half else np.float32),
+                "segmentation_inputs": (self._input, np.float16 if half else np.float32),
                 "probabilities": ((images, CLASSES, even_ss, even_fs), np.float32), "foreground": pixels,
                 "n_foreground": ((batch,), np.int32), "sorted_pixels": pixels, "parent": pixels,
             },
@@ -100,20 +100,20 @@ class CudaSegmentationFinder(GpuProposer):
         pixels = -(-int(np.prod(self.shape)) // 256)
         before = [
             *self._statistics(),
-            Launch("dense_clear", 1, 1),
-            Launch("dense_input", pixels, 256),
+            Launch("segmentation_clear", 1, 1),
+            Launch("segmentation_input", pixels, 256),
         ]
         after = [
-            Launch("dense_list", pixels, 256),
-            *(Launch(f"dense_{name}", 64, 64) for name in ("sort", "join")),
-            Launch("dense_top", 64, 64),
+            Launch("segmentation_list", pixels, 256),
+            *(Launch(f"segmentation_{name}", 64, 64) for name in ("sort", "join")),
+            Launch("segmentation_top", 64, 64),
             *self._measurement(),
         ]
         return [Stage(before), Stage([self._ask], fixed=False), Stage(after)]
 
     def _ask(self, slot: Slot) -> None:
         addresses = slot.addresses()
-        slot.engine.enqueue(slot.stream.ptr, addresses["dense_inputs"], addresses["probabilities"])
+        slot.engine.enqueue(slot.stream.ptr, addresses["segmentation_inputs"], addresses["probabilities"])
 
     def _overflow(self, slot: Slot) -> str | None:
         listed = int(slot.host["n_foreground"][: slot.n].max(initial=0))
@@ -123,7 +123,7 @@ class CudaSegmentationFinder(GpuProposer):
 
 
 class KernelEngine:
-    """The dense network by convolutions of ours: ``enqueue(stream, inputs, outputs)``, on CuPy's current stream.
+    """The segmentation model by convolutions of ours: ``enqueue(stream, inputs, outputs)``, on CuPy's current stream.
 
     Raises ValueError for a network with wider layers than the kernel has room for.
     """
@@ -133,7 +133,7 @@ class KernelEngine:
             raise ValueError(
                 f"model {model.name} is {model.precision}: our own kernels take fp32 with its layers listed"
             )
-        self._conv = cupy.RawModule(path=str(KERNELS / "dense.fatbin")).get_function("dense_conv")
+        self._conv = cupy.RawModule(path=str(KERNELS / "segmentation.fatbin")).get_function("segmentation_conv")
         images, channels, n_ss, n_fs = shape
         weights = model.weights()
         self._kept: list[Any] = []  # what the structs point to

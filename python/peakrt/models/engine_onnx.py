@@ -9,7 +9,7 @@ from ..memory import wants_memory
 from .model_file import Model
 
 Floats = npt.NDArray[np.float32]
-_CLASSES = 3  # background, peak and artifact: see dense.py
+_CLASSES = 3  # background, peak and artifact: see finders/segmentation.py
 
 
 class OnnxEngine:

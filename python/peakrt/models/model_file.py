@@ -13,12 +13,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..finders.proposer import DENSE_INPUTS, FEATURES
+from ..finders.proposer import FEATURES, SEGMENTATION_INPUTS
 
 #: Layout of the metadata; a runtime refuses what it does not know.
 VERSION = 1
 #: What each kind of model is told: numbers of a candidate, or channels of a pixel.
-INPUTS = {"judge": FEATURES, "dense": DENSE_INPUTS}
+INPUTS = {"candidate": FEATURES, "segmentation": SEGMENTATION_INPUTS}
+#: The words that model files have for these kinds.
+KIND_OF_WORD = {"judge": "candidate", "dense": "segmentation"}
+WORD_OF_KIND = {kind: word for word, kind in KIND_OF_WORD.items()}
+#: Names that shipped models had before.
+OLD_NAMES = {"dense": "segmentation", "dense-fp16": "segmentation-fp16", "dense-int8": "segmentation-int8"}
 #: More than a model can be; read before memory is taken.
 MAX_BYTES = 16 << 20
 
@@ -27,17 +32,17 @@ MAX_BYTES = 16 << 20
 class Model:
     """A network's file.
 
-    kind : judge (of candidates) or dense (of pixels); precision : fp32, fp16 or int8 (Q/DQ)
-    layers : of a dense network, kernel, stride, dilation and padding of each convolution
+    kind : "candidate" or "segmentation", after the finder that it is for; precision : fp32, fp16 or int8 (Q/DQ)
+    layers : of a segmentation model, kernel, stride, dilation and padding of each convolution
     content : the .onnx; threshold : least score of a peak; provenance : how it was trained and how well it does
-    threshold_in_hits : of a judge, least score of a peak in a frame where ten reach threshold
+    threshold_in_hits : of a candidate model, least score of a peak in a frame where ten reach threshold
     """
 
     name: str
     content: bytes
     threshold: float
     provenance: dict[str, Any]
-    kind: str = "judge"
+    kind: str = "candidate"
     precision: str = "fp32"
     layers: tuple[tuple[int, int, int, int], ...] = ()
     threshold_in_hits: float | None = None
@@ -64,12 +69,12 @@ def shipped_models() -> list[str]:
     )
 
 
-def load_model(name: str, kind: str | None = "judge") -> Model:
+def load_model(name: str, kind: str | None = "candidate") -> Model:
     """Load a shipped model by name, or a model file by path. kind : in INPUTS, None for any.
 
     Raises FileNotFoundError for neither, ValueError for a file of another kind or version, or that is no model.
     """
-    path = Path(name)
+    path, name = Path(name), OLD_NAMES.get(name, name)
     if name in shipped_models():  # whatever lies in the working folder
         content = (files("peakrt.models") / f"{name}.onnx").read_bytes()
     elif path.is_file():
@@ -154,20 +159,20 @@ def _message_type() -> Any:
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("peakrt.model.Model"))
 
 
-def check_model(name: str, content: bytes, metadata: dict[str, str], kind: str | None = "judge") -> Model:
+def check_model(name: str, content: bytes, metadata: dict[str, str], kind: str | None = "candidate") -> Model:
     """Check that this runtime gives the model what it was trained on. Raises ValueError where it does not."""
     if "peakrt" not in metadata:
         raise ValueError(f"model {name} is not one of PeakRT's: its metadata have no entry 'peakrt'")
     try:
         entry = json.loads(metadata["peakrt"])
-        found, version = str(entry["kind"]), entry["version"]
+        found, version = KIND_OF_WORD.get(str(entry["kind"]), str(entry["kind"])), entry["version"]
     except (json.JSONDecodeError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"model {name} has damaged metadata") from error
     if kind is None:
-        kind = found if found in INPUTS else "model"
+        kind = found if found in INPUTS else "PeakRT"
     if (found, version) != (kind, VERSION):
         raise ValueError(
-            f"model {name} is a {found} of version {version}; wanted is a {kind} of version {VERSION}: "
+            f"model {name} is a {found} model of version {version}; wanted is a {kind} model of version {VERSION}: "
             "update PeakRT, or take a model that fits"
         )
     features = entry.get("features")
@@ -191,7 +196,7 @@ def _probability(name: str, entry: dict[str, Any], key: str) -> float:
 
 
 def _layers(name: str, entry: dict[str, Any]) -> tuple[tuple[int, int, int, int], ...]:
-    """Kernel, stride, dilation and padding of each convolution of a dense network."""
+    """Kernel, stride, dilation and padding of each convolution of a segmentation model."""
     layers = entry.get("layers", [])
     if not isinstance(layers, list) or not all(
         isinstance(row, list) and len(row) == 4 and all(type(n) is int and 0 <= n < 1000 for n in row) for row in layers

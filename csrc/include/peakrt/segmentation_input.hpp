@@ -1,4 +1,4 @@
-// What the dense network is told of a pixel. Written once for every device.
+// The input of the segmentation model for a pixel. Written once for every device.
 #pragma once
 #include <cmath>
 
@@ -6,12 +6,13 @@
 
 namespace peakrt {
 
-constexpr int kDenseChannels = 3;
+constexpr int kSegmentationChannels = 3;
 
 // Pixel i of a frame in units of sigma, compressed; the photons of that sigma; whether it is good. Zeros if it is not.
 template <class T>
-PEAKRT_HD inline void dense_input(const T* frame, const std::uint16_t* bin, const float* mean, const float* inverse,
-                                  const float* photons, std::int64_t i, float* height, float* level, float* good) {
+PEAKRT_HD inline void segmentation_input(const T* frame, const std::uint16_t* bin, const float* mean,
+                                         const float* inverse, const float* photons, std::int64_t i, float* height,
+                                         float* level, float* good) {
   const float scale = inverse[bin[i]], z = (static_cast<float>(frame[i]) - mean[bin[i]]) * scale;
   const bool counts = scale > 0 && z > -1e9f && z < 1e9f;
   const float size = .5f * log1pf(fabsf(z));

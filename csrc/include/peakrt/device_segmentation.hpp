@@ -1,13 +1,13 @@
-// The dense network's finder for a batch of frames, as the body of one thread of each kernel: what the network is told,
+// The segmentation finder for a batch of frames, as the body of one thread of each kernel: the input of its model,
 // connected components of the pixels it takes for peaks, and its convolutions for where there is no TensorRT. The
 // statistics before and the measurement after are those of device_network.hpp.
 #pragma once
-#include "peakrt/dense.hpp"
 #include "peakrt/device_network.hpp"
+#include "peakrt/segmentation_input.hpp"
 
 namespace peakrt {
 
-constexpr int kDenseClasses = 3, kPeakClass = 1;
+constexpr int kSegmentationClasses = 3, kPeakClass = 1;
 constexpr int kConvChannels = 16;  // of a layer's output, at most
 
 // IEEE half of a float, rounded to the nearest even; enough for numbers whose exponents a half has.
@@ -29,26 +29,26 @@ PEAKRT_HD inline std::uint16_t to_half(float value) {
 
 // 1. What the network is told of a pixel: thread (frame, pixel of the panels made even).
 template <class T>
-PEAKRT_HD void dense_input_body(const NetworkBatch& batch, const T* frames, int frame, std::int64_t i) {
+PEAKRT_HD void segmentation_input_body(const NetworkBatch& batch, const T* frames, int frame, std::int64_t i) {
   const std::int64_t one = std::int64_t(batch.even_ss) * batch.even_fs;
   const int panel = int(i / one), ss = int(i % one / batch.even_fs), fs = int(i % batch.even_fs);
-  float told[kDenseChannels] = {0, 0, 0};
+  float told[kSegmentationChannels] = {0, 0, 0};
   if (ss < batch.shape.ss && fs < batch.shape.fs)
-    dense_input(frames + frame * batch.shape.pixels(), batch.bin, batch.mean + batch.bins(frame),
-                batch.inverse + batch.bins(frame), batch.photons + batch.bins(frame),
-                (std::int64_t(panel) * batch.shape.ss + ss) * batch.shape.fs + fs, told, told + 1, told + 2);
-  const std::int64_t at = (std::int64_t(frame) * batch.shape.panel + panel) * kDenseChannels * one + i % one;
-  for (int c = 0; c < kDenseChannels; ++c)
-    if (batch.dense_half)
-      static_cast<std::uint16_t*>(batch.dense_inputs)[at + c * one] = to_half(told[c]);
+    segmentation_input(frames + frame * batch.shape.pixels(), batch.bin, batch.mean + batch.bins(frame),
+                       batch.inverse + batch.bins(frame), batch.photons + batch.bins(frame),
+                       (std::int64_t(panel) * batch.shape.ss + ss) * batch.shape.fs + fs, told, told + 1, told + 2);
+  const std::int64_t at = (std::int64_t(frame) * batch.shape.panel + panel) * kSegmentationChannels * one + i % one;
+  for (int c = 0; c < kSegmentationChannels; ++c)
+    if (batch.half_inputs)
+      static_cast<std::uint16_t*>(batch.segmentation_inputs)[at + c * one] = to_half(told[c]);
     else
-      static_cast<float*>(batch.dense_inputs)[at + c * one] = told[c];
+      static_cast<float*>(batch.segmentation_inputs)[at + c * one] = told[c];
 }
 
 PEAKRT_HD inline float peak_probability(const NetworkBatch& batch, int frame, std::int64_t pixel) {
   const int fs = int(pixel % batch.shape.fs), row = int(pixel / batch.shape.fs);
   const int panel = row / batch.shape.ss, ss = row % batch.shape.ss;
-  const std::int64_t image = (std::int64_t(frame) * batch.shape.panel + panel) * kDenseClasses + kPeakClass;
+  const std::int64_t image = (std::int64_t(frame) * batch.shape.panel + panel) * kSegmentationClasses + kPeakClass;
   return batch.probabilities[(image * batch.even_ss + ss) * batch.even_fs + fs];
 }
 
@@ -58,10 +58,10 @@ PEAKRT_HD inline int listed_pixels(const NetworkBatch& batch, int frame) {
 }
 
 // 0. No foreground yet: thread (frame).
-PEAKRT_HD inline void dense_clear_body(const NetworkBatch& batch, int frame) { batch.n_foreground[frame] = 0; }
+PEAKRT_HD inline void segmentation_clear_body(const NetworkBatch& batch, int frame) { batch.n_foreground[frame] = 0; }
 
 // 2. Lists the good pixels that are likely a peak's: thread (frame, pixel).
-PEAKRT_HD inline void dense_list_body(const NetworkBatch& batch, int frame, std::int64_t pixel) {
+PEAKRT_HD inline void segmentation_list_body(const NetworkBatch& batch, int frame, std::int64_t pixel) {
   if (!(peak_probability(batch, frame, pixel) >= batch.min_score.usual)) return;
   if (batch.bin[pixel] >= batch.n_bins || batch.asic_of[pixel] >= batch.n_asics) return;
   const int k = next(batch.n_foreground + frame);
@@ -69,7 +69,7 @@ PEAKRT_HD inline void dense_list_body(const NetworkBatch& batch, int frame, std:
 }
 
 // 3. Sorts them by rank, each its own component: thread (frame, listed pixel).
-PEAKRT_HD inline void dense_sort_body(const NetworkBatch& batch, int frame, int k) {
+PEAKRT_HD inline void segmentation_sort_body(const NetworkBatch& batch, int frame, int k) {
   const std::int64_t first = frame * std::int64_t(batch.foreground_capacity);
   const std::int32_t* pixels = batch.foreground + first;
   int before = 0;
@@ -109,7 +109,7 @@ PEAKRT_HD inline void unite(std::int32_t* parent, int a, int b) {
 }
 
 // 4. Joins a pixel with its neighbours in the row above and to the left: thread (frame, sorted pixel).
-PEAKRT_HD inline void dense_join_body(const NetworkBatch& batch, int frame, int k) {
+PEAKRT_HD inline void segmentation_join_body(const NetworkBatch& batch, int frame, int k) {
   const std::int64_t first = frame * std::int64_t(batch.foreground_capacity);
   const std::int32_t* pixels = batch.sorted_pixels + first;
   const std::int32_t pixel = pixels[k];
@@ -134,7 +134,7 @@ PEAKRT_HD inline void dense_join_body(const NetworkBatch& batch, int frame, int 
 // 5. A component's brightest pixel, of equals the first, becomes a candidate with the component's best score: thread
 // (frame, sorted pixel), which acts for the component's first.
 template <class T>
-PEAKRT_HD void dense_top_body(const NetworkBatch& batch, const T* frames, int frame, int k) {
+PEAKRT_HD void segmentation_top_body(const NetworkBatch& batch, const T* frames, int frame, int k) {
   const std::int64_t first = frame * std::int64_t(batch.foreground_capacity);
   const std::int32_t *pixels = batch.sorted_pixels + first, *parent = batch.parent + first;
   if (parent[k] != k) return;
@@ -143,9 +143,9 @@ PEAKRT_HD void dense_top_body(const NetworkBatch& batch, const T* frames, int fr
   for (int j = k; j < listed_pixels(batch, frame); ++j) {
     if (find_root(parent, j) != k) continue;
     float height, level, good;
-    dense_input(frames + frame * batch.shape.pixels(), batch.bin, batch.mean + batch.bins(frame),
-                batch.inverse + batch.bins(frame), batch.photons + batch.bins(frame), pixels[j], &height, &level,
-                &good);
+    segmentation_input(frames + frame * batch.shape.pixels(), batch.bin, batch.mean + batch.bins(frame),
+                       batch.inverse + batch.bins(frame), batch.photons + batch.bins(frame), pixels[j], &height, &level,
+                       &good);
     if (height > brightest) {
       brightest = height;
       top = pixels[j];
@@ -193,12 +193,12 @@ PEAKRT_HD inline void conv_body(const ConvLayer& layer, int image, int pixel) {
   }
   const std::int64_t one = 4 * std::int64_t(layer.out_ss) * layer.out_fs;
   for (int q = 0; q < 4; ++q) {
-    float high = sums[q], sum = 0, share[kDenseClasses];
-    for (int c = 1; c < kDenseClasses; ++c) high = most(high, sums[4 * c + q]);
-    for (int c = 0; c < kDenseClasses; ++c) sum += share[c] = expf(sums[4 * c + q] - high);
+    float high = sums[q], sum = 0, share[kSegmentationClasses];
+    for (int c = 1; c < kSegmentationClasses; ++c) high = most(high, sums[4 * c + q]);
+    for (int c = 0; c < kSegmentationClasses; ++c) sum += share[c] = expf(sums[4 * c + q] - high);
     const std::int64_t at = (2 * ss + q / 2) * 2 * std::int64_t(layer.out_fs) + 2 * fs + q % 2;
-    for (int c = 0; c < kDenseClasses; ++c)
-      layer.out[(std::int64_t(image) * kDenseClasses + c) * one + at] = share[c] / sum;
+    for (int c = 0; c < kSegmentationClasses; ++c)
+      layer.out[(std::int64_t(image) * kSegmentationClasses + c) * one + at] = share[c] / sum;
   }
 }
 

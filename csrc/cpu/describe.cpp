@@ -1,4 +1,4 @@
-#include "peakrt/judge.hpp"
+#include "peakrt/describe.hpp"
 
 #include <algorithm>
 #include <cmath>

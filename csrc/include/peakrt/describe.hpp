@@ -1,4 +1,4 @@
-// Between proposer and peak table: what the judge sees of the candidates, and what its scores make of them.
+// Describes the candidates of a frame by numbers for the model, and measures those that are peaks by its scores.
 #pragma once
 #include <vector>
 
