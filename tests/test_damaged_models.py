@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,15 @@ def test_deep_metadata(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(ValueError, match="damaged metadata"):
         load_model(str(tmp_path / "m.onnx"))
+
+
+def test_a_damaged_operator_is_refused_without_a_word_of_the_library(capfd: pytest.CaptureFixture[str]) -> None:
+    model = load_model("default")
+    damaged = replace(model, content=model.content.replace(b"Gemm", b"\xffemm").replace(b"MatMul", b"\xffatMul"))
+    assert damaged.content != model.content
+    with pytest.raises(ValueError, match="cannot be loaded"):
+        OnnxEngine(damaged)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_weights_are_those_of_onnx() -> None:

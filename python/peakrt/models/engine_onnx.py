@@ -29,7 +29,10 @@ class OnnxEngine:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(model.content, options, providers=["CPUExecutionProvider"])
+            # With its fallback, which is the same provider here, it prints lines of its own about a damaged model
+            self._session = onnxruntime.InferenceSession(
+                model.content, options, providers=["CPUExecutionProvider"], enable_fallback=0
+            )
         except Exception as error:  # ONNX Runtime's own exceptions share no public base
             raise ValueError(f"model {model.name} cannot be loaded: {error}") from error
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
