@@ -838,9 +838,16 @@ def test_an_indexamajig_of_the_users_own(live_run: Path, tmp_path: Path) -> None
         told = "hits are given to this indexamajig: "
         line = wait_for(lambda: re.search(f"{told}(.*)\n", (tmp_path / "said").read_text()))
         assert not out.exists()
-        with log.open("w") as file, subprocess.Popen(shlex.split(line[1]), stdout=file, stderr=file) as own:
-            process.communicate(timeout=120)
-            own.send_signal(signal.SIGINT)
+        with (
+            log.open("w") as file,
+            subprocess.Popen(
+                shlex.split(line[1]), stdout=file, stderr=file, cwd=tmp_path, start_new_session=True
+            ) as own,
+        ):
+            try:
+                process.communicate(timeout=120)
+            finally:
+                os.killpg(own.pid, signal.SIGKILL)  # its workers as well
     record = json.loads((tmp_path / "out.json").read_text())
     assert process.returncode == 0, (tmp_path / "said").read_text()
     assert sorted(numbers(tmp_path / "out.stream")) == list(range(1, record["hits"] + 1))
