@@ -274,6 +274,14 @@ def test_folders_that_others_can_enter_are_refused(tmp_path: Path, monkeypatch: 
         Server(tmp_path / "open/s.sock")
 
 
+def test_a_folder_that_the_node_does_not_have_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As XDG_RUNTIME_DIR in many batch jobs."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "no/such/folder"))
+    assert wire.private_folder() == Path(f"/tmp/peakrt-{os.getuid()}")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "new"))
+    assert wire.private_folder() == tmp_path / "new"
+
+
 def test_two_servers_at_one_place_are_one_too_many(served: Path) -> None:
     with pytest.raises(FileExistsError, match="listens"):
         Server(served)

@@ -14,7 +14,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -40,10 +39,10 @@ END_S = 2.0
 
 def folder_of_runs() -> Path:
     """Where the sockets of this user's runs lie, each in a folder named after the process of the run."""
-    base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / f"peakrt-runs-{os.getuid()}"
-    base.mkdir(mode=0o700, exist_ok=True)
-    wire.check_private(base)
-    return base
+    folder = wire.private_folder() / "peakrt-runs"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    wire.check_private(folder)
+    return folder
 
 
 def gpus() -> list[str]:

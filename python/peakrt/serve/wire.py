@@ -15,6 +15,7 @@ import socket
 import stat
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -166,15 +167,24 @@ def _config(name: str, options: dict[str, Any]) -> Config:
 
 
 def socket_path() -> Path:
-    """Where this user's server listens, in a folder that only the user can enter.
+    """Where this user's server listens. Raises what private_folder raises."""
+    return private_folder() / f"peakrt-serve-{VERSION}.sock"
 
+
+def private_folder() -> Path:
+    """A folder that only this user can enter: XDG_RUNTIME_DIR, or one in /tmp.
+
+    In a batch job the variable often names a folder that the node does not have.
     Raises PermissionError for a folder that is somebody else's or open to others.
     """
-    base = os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/peakrt-{os.getuid()}"
-    folder = Path(base)
+    folder = Path(f"/tmp/peakrt-{os.getuid()}")
+    if (given := os.environ.get("XDG_RUNTIME_DIR")) is not None:
+        with suppress(OSError):
+            Path(given).mkdir(mode=0o700, exist_ok=True)
+            folder = Path(given)
     folder.mkdir(mode=0o700, exist_ok=True)
     check_private(folder)
-    return folder / f"peakrt-serve-{VERSION}.sock"
+    return folder
 
 
 def check_private(folder: Path) -> None:
