@@ -191,13 +191,11 @@ def bench_mask_files(simulator: Simulator, limit: float, few: int = 4, many: int
             lines = [line for line in text.splitlines() if not line.split("/")[-1].startswith("mask")]
             Path(folder, f"{name}.geom").write_text("\n".join([f"mask = {path}", "mask_bad = 1", *lines, ""]))
         ms: dict[tuple[str, int], list[float]] = {}
-        for _ in range(5):
+        for _ in range(7):
             for name, n in itertools.product(geometries, (few, many)):
                 ms.setdefault((name, n), []).append(cpu_ms_of_find(run, Path(folder), name, n))
-        an_event = {
-            name: (float(np.median(ms[name, many])) - float(np.median(ms[name, few]))) / (many - few)
-            for name in geometries
-        }
+        # The least of several runs: what else the machine does only adds to it.
+        an_event = {name: (min(ms[name, many]) - min(ms[name, few])) / (many - few) for name in geometries}
         row("peakrt find, one mask in the file", an_event["one"], 0, None, limit)
         row("peakrt find, a mask for each event", an_event["each"], 0, an_event["one"], limit)
 

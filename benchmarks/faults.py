@@ -42,24 +42,11 @@ from peakrt.cxi.writer import growing
 from peakrt.finder import PeakFinder
 from peakrt.serve.remote import RemoteFinder, server_status
 
+from .one_panel import one_panel
+
 ROOT = Path(__file__).resolve().parents[1]
 N_EVENTS, SIDE = 48, 384  # pixels enough for the gain to be estimated: what is learned has to survive as well
-GEOMETRY = f"""photon_energy = 9500 eV
-clen = 0.1 m
-res = 5000
-data = /entry_1/data_1/data
-dim0 = %
-dim1 = ss
-dim2 = fs
-p0/min_fs = 0
-p0/max_fs = {SIDE - 1}
-p0/min_ss = 0
-p0/max_ss = {SIDE - 1}
-p0/corner_x = {-SIDE / 2}
-p0/corner_y = {-SIDE / 2}
-p0/fs = +1.0x
-p0/ss = +1.0y
-"""
+GEOMETRY = one_panel(SIDE)
 
 
 def write_frames(path: Path, n_events: int = N_EVENTS) -> None:

@@ -46,7 +46,8 @@ def simulate(path: Path, detector: str, photons: tuple[float, float], events: in
 def finders(detector: Detector, learn: Path) -> dict[str, PeakFinder]:
     """By name, peakfinder8 tuned on the events of a run of its own."""
     source = open_source([str(learn)], detector)
-    tuned, _ = tune(list(source.events()), truth_sets(learn, detector), detector, gain=detector.photon_gain or 1.0)
+    events, gain = list(source.events()), detector.photon_gain or 1.0
+    tuned, _ = tune("peakfinder8", events, truth_sets(learn, detector), detector, gain=gain)
     configs = {"candidate": CandidateConfig(), "pf8": Peakfinder8Config(), "pf8 tuned": tuned}
     return {name: PeakFinder(config, geometry=detector) for name, config in configs.items()}
 

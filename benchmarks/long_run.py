@@ -28,24 +28,10 @@ from peakrt.search import Summary
 from peakrt.serve.remote import RemoteFinder
 from peakrt_geometry.crystfel import parse_geom
 
+from .one_panel import one_panel
+
 SIDE = 96
-GEOMETRY = f"""photon_energy = 9500 eV
-clen = 0.1 m
-adu_per_photon = 10
-res = 5000
-data = /entry_1/data_1/data
-dim0 = %
-dim1 = ss
-dim2 = fs
-p0/min_fs = 0
-p0/max_fs = {SIDE - 1}
-p0/min_ss = 0
-p0/max_ss = {SIDE - 1}
-p0/corner_x = {-SIDE / 2}
-p0/corner_y = {-SIDE / 2}
-p0/fs = +1.0x
-p0/ss = +1.0y
-"""
+GEOMETRY = one_panel(SIDE, "adu_per_photon = 10\n")
 
 
 class Generated:

@@ -509,11 +509,13 @@ def test_tune_prints_a_command_that_finds_more(run_file: Path) -> None:
     detector = read_geom(run_file.with_suffix(".geom"))
     events = list(open_source([str(run_file)], detector).events())
     truth = truth_sets(run_file, detector)
-    _, reached = tune(events, truth, detector, gain=10.0)
+    _, reached = tune("peakfinder8", events, truth, detector, gain=10.0)
     plain = compare(truth, finder_sets(events, PeakFinder(Peakfinder8Config(), geometry=detector)), min_snr=4)
     assert reached.f1 >= plain.f1
     with pytest.raises(ValueError, match="no events"):
-        tune([], {}, detector, gain=1.0)
+        tune("v3r3", [], {}, detector, gain=1.0)
+    with pytest.raises(ValueError, match="tuned are peakfinder8 and v3r3"):
+        tune("candidate", events, truth, detector, gain=1.0)
 
 
 def test_report_judges_every_finder(run_file: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from peakrt.cxi.reader import SlabPeaks, read_cxi_peaks
 from peakrt.sources import open_source
 from peakrt_lab.compare import Agreement, PeakSets, compare, truth_sets
 from peakrt_lab.stream import read_chunks
-from peakrt_lab.tune import GRID, search, tune, tune_v3r3
+from peakrt_lab.tune import GRIDS, search, tune
 
 from .programs import Stopwatch
 from .recipe import Run, write_atomically
@@ -374,18 +374,15 @@ def tune_all(run: Run, tools: Tools, scratch: Path, say: Callable[[str], None]) 
     truth = truth_sets(frames, run.detector)
     job = Job(run, frames, scratch, tools, {}, Stopwatch())
     given = {"gain": run.gain}
-    if "peakfinder8" not in tuned:
-        config, reached = tune(events, truth, run.detector, **given)
-        tuned["peakfinder8"] = {**asdict(config), "samples_per_bin": 0}
-        _note_tuned(note, tuned, f"{run.name}: peakfinder8, F1 {reached.f1:.3f}", say)
-    if "v3r3" not in tuned:
-        second, reached = tune_v3r3(events, truth, run.detector, **given)
-        tuned["v3r3"] = asdict(second)
-        _note_tuned(note, tuned, f"{run.name}: v3r3, F1 {reached.f1:.3f}", say)
+    for finder, fixed in (("peakfinder8", {"samples_per_bin": 0}), ("v3r3", {})):
+        if finder not in tuned:
+            config, reached = tune(finder, events, truth, run.detector, **given)
+            tuned[finder] = {**asdict(config), **fixed}
+            _note_tuned(note, tuned, f"{run.name}: {finder}, F1 {reached.f1:.3f}", say)
     if "crystfel" not in tuned:
         start = Peakfinder8Config(**tuned["peakfinder8"])
-        third, reached = search(start, GRID, partial(_judge_crystfel, job=job, truth=truth), **given)
-        tuned["crystfel"] = asdict(third)
+        best, reached = search(start, GRIDS["peakfinder8"], partial(_judge_crystfel, job=job, truth=truth), **given)
+        tuned["crystfel"] = asdict(best)
         _note_tuned(note, tuned, f"{run.name}: CrystFEL's peakfinder8, F1 {reached.f1:.3f}", say)
     for path in (frames, frames.with_suffix(".geom"), frames.with_suffix(".cell")):
         path.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from peakrt.config import CandidateConfig, HitConfig, Peakfinder8Config, SegmentationConfig, V3r3Config
+from peakrt.config import CandidateConfig, HitConfig, Peakfinder8Config, SegmentationConfig
 from peakrt.event import Event
 from peakrt.finder import PeakFinder
 from peakrt.models.model_file import load_model
@@ -24,7 +24,7 @@ from .compare import Agreement, PeakSets, compare, near_any, slab_peaks, truth_s
 from .dials import find_spots
 from .rivals import Rival
 from .truth import Truth
-from .tune import tune
+from .tune import start_of, tune
 
 #: True peaks below this SNR need not be found, and do not count against a finder that does.
 LEAST_SNR = 4.0
@@ -90,8 +90,9 @@ def judge_run(
     known_gain = detector.photon_gain
     gain = known_gain or 1.0
     say(f"{path.name}: tuning peakfinder8 on {first} events")
-    tuned, _ = tune(events[:first], {k: every[k] for k in range(first)}, detector, gain=gain)
-    photons = V3r3Config(amax_thr=3 * gain, atot_thr=5 * gain)
+    tuned, _ = tune("peakfinder8", events[:first], {k: every[k] for k in range(first)}, detector, gain=gain)
+    assert isinstance(tuned, Peakfinder8Config)
+    photons = start_of("v3r3", gain)
     finders: dict[str, PeakFinder] = {
         "candidate": PeakFinder(CandidateConfig(), geometry=detector),
         "candidate, gain estimated": PeakFinder(CandidateConfig(), geometry=_without_gain(detector)),

@@ -15,17 +15,18 @@ from peakrt_geometry import Detector
 
 from .compare import Agreement, PeakSets, compare, finder_sets
 
-Config = TypeVar("Config", Peakfinder8Config, V3r3Config)
+Config = TypeVar("Config", bound=Peakfinder8Config | V3r3Config)
 
-#: What is tried, in turn, around the best so far; thresholds of PHOTONS are in photons (or ADU without a gain).
-GRID: dict[str, Sequence[float]] = {
+#: What is tried of each finder's options, in turn, around the best so far; PHOTONS are in photons (or ADU without a gain).
+GRIDS: dict[str, dict[str, Sequence[float]]] = {}
+GRIDS["peakfinder8"] = {
     "min_snr": (3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0),
     "adc_threshold": (0.0, 1.5, 2.5, 4.0, 6.0, 10.0, 20.0),
     "min_pixels": (1, 2, 3, 4),
     "background_radius": (3, 4, 5, 6),
     "max_pixels": (30, 100, 500),
 }
-V3R3_GRID: dict[str, Sequence[float]] = {
+GRIDS["v3r3"] = {
     "son_min": (3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0),
     "nsigm": (1.5, 2.0, 3.0, 4.0, 5.0, 7.0),
     "amax_thr": (0.0, 1.5, 2.5, 4.0, 6.0, 10.0),
@@ -39,25 +40,21 @@ V3R3_GRID: dict[str, Sequence[float]] = {
 PHOTONS = ("adc_threshold", "amax_thr", "atot_thr")
 
 
-def tune(
-    events: Sequence[Event],
-    truth: PeakSets,
-    detector: Detector,
-    *,
-    gain: float,
-    distance: float = 3.0,
-    min_snr: float = 4.0,
-) -> tuple[Peakfinder8Config, Agreement]:
-    """Coordinate search for the options of peakfinder8 with the highest F1; returns them and what they reach.
+def start_of(finder: str, gain: float) -> Peakfinder8Config | V3r3Config:
+    """The options that a search begins with: peakfinder8's defaults with a threshold of 2.5 photons, or LUTE's of v3r3 with
+    3 and 5 photons.
 
-    events : to tune on, numbered as truth is; gain : ADU a photon; min_snr : true peaks below need not be found
-    Raises ValueError without events.
+    gain : ADU a photon. Raises ValueError for a finder that is not tuned.
     """
-    judge = _judge(events, truth, detector, distance, min_snr)
-    return search(Peakfinder8Config(adc_threshold=2.5 * gain), GRID, judge, gain=gain)
+    if finder not in GRIDS:
+        raise ValueError(f"finder is {finder!r}, tuned are {' and '.join(GRIDS)}")
+    if finder == "v3r3":
+        return V3r3Config(amax_thr=3 * gain, atot_thr=5 * gain)
+    return Peakfinder8Config(adc_threshold=2.5 * gain)
 
 
-def tune_v3r3(
+def tune(
+    finder: str,
     events: Sequence[Event],
     truth: PeakSets,
     detector: Detector,
@@ -65,30 +62,29 @@ def tune_v3r3(
     gain: float,
     distance: float = 3.0,
     min_snr: float = 4.0,
-) -> tuple[V3r3Config, Agreement]:
-    """The same for v3r3, from LUTE's options with thresholds of 3 and 5 photons."""
-    judge = _judge(events, truth, detector, distance, min_snr)
-    return search(V3r3Config(amax_thr=3 * gain, atot_thr=5 * gain), V3R3_GRID, judge, gain=gain)
+) -> tuple[Peakfinder8Config | V3r3Config, Agreement]:
+    """Coordinate search for the options of a finder with the highest F1; returns them and what they reach.
 
-
-def _judge(
-    events: Sequence[Event], truth: PeakSets, detector: Detector, distance: float, min_snr: float
-) -> Callable[[Peakfinder8Config | V3r3Config], Agreement]:
+    finder : one of GRIDS; events : to tune on, numbered as truth is; gain : ADU a photon
+    min_snr : true peaks below need not be found
+    Raises ValueError without events and for another finder.
+    """
+    start = start_of(finder, gain)
     if not events:
         raise ValueError("there are no events to tune on")
 
-    def judge(config: Peakfinder8Config | V3r3Config) -> Agreement:
+    def agreement(config: Peakfinder8Config | V3r3Config) -> Agreement:
         found = finder_sets(events, PeakFinder(config, geometry=detector))
         return compare(truth, found, distance=distance, min_snr=min_snr)
 
-    return judge
+    return search(start, GRIDS[finder], agreement, gain=gain)
 
 
 def search(
-    start: Config, grid: Mapping[str, Sequence[float]], judge: Callable[[Config], Agreement], *, gain: float
+    start: Config, grid: Mapping[str, Sequence[float]], agreement: Callable[[Config], Agreement], *, gain: float
 ) -> tuple[Config, Agreement]:
     """Two rounds over a grid, one option after the other, each left at what gives the highest F1."""
-    best, reached = start, judge(start)
+    best, reached = start, agreement(start)
     for _ in range(2):
         for name, values in grid.items():
             for value in values:
@@ -96,7 +92,7 @@ def search(
                 trial = replace(best, **change)
                 if trial == best:
                     continue
-                result = judge(trial)
+                result = agreement(trial)
                 if np.nan_to_num(result.f1) > np.nan_to_num(reached.f1) + 1e-4:
                     best, reached = trial, result
     return best, reached
