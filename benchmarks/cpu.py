@@ -81,8 +81,8 @@ def bench_detector(name: str, rate: float, masks_alone: bool) -> None:
     simulator = Simulator(
         detector, scene=scene, response=RESPONSES[name], cell=(79.0, 79.0, 38.0, 90.0, 90.0, 90.0), seed=1
     )
-    planes, n_ss, n_fs = detector.shape
-    slab = (planes * n_ss, n_fs)
+    n_panels, n_ss, n_fs = detector.shape
+    slab = (n_panels * n_ss, n_fs)
     native = simulator.event(0).frame.reshape(slab)
     frame, good = native.astype(np.float32), simulator.good.reshape(slab)
     limit = frame.nbytes / rate * 1e3

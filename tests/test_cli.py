@@ -36,7 +36,7 @@ def test_help_groups_the_options_by_finder(capsys: pytest.CaptureFixture[str], m
     assert "--bad-pixels {learn,keep}" in groups["--finder candidate"]
     assert "--min-pixels pixels" in groups["--finder peakfinder8"]
     assert "--npix-min pixels" in groups["--finder v3r3"]
-    assert "candidate: default, segmentation: dense" in groups["--finder candidate or segmentation"]
+    assert "candidate: default, segmentation: segmentation" in groups["--finder candidate or segmentation"]
     assert "--images {raw,gzip,lz4,none}" in groups["output"]
 
 

@@ -1,7 +1,7 @@
 """Events of a European XFEL run through EXtra-data: ``xfel=/gpfs/.../proc/r0012``, every pulse of every train.
 
 Modules that were not read out in a train are bad pixels there; the run's own mask, where it has one, counts. The geometry is
-a CrystFEL ``.geom`` with one plane a module (EXtra-geom writes them).
+a CrystFEL ``.geom`` with one panel a module (EXtra-geom writes them).
 """
 
 from __future__ import annotations

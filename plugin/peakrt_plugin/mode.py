@@ -199,7 +199,7 @@ def _geometry_of(path: Path | None, shape: tuple[int, ...], place: object) -> De
 
 
 def _in_segments(peaks: PeakArray, height: int, rows: int) -> PeakArray:
-    """Peaks of planes of a height as peaks of segments of so many rows."""
+    """Peaks of panels of a height as peaks of segments of so many rows."""
     if height == rows:
         return peaks
     out = peaks.copy()

@@ -68,9 +68,13 @@ def _number(value: float | HeaderValue | None, unit: str, scale: float = 1.0) ->
     return "not given" if value is None else f"{value * scale:g} {unit}"
 
 
+def _number_of(n: int, what: str) -> str:
+    return f"{n} {what}" + ("" if n == 1 else "s")
+
+
 def _detector_lines(detector: Detector) -> Iterator[str]:
     panel, shape = detector.panels[0], detector.shape
-    yield f"  geometry {detector.name}: {len(detector.panels)} panels, frame {shape[0]} x {shape[1]} x {shape[2]} (panel, ss, fs)"
+    yield f"  geometry {detector.name}: {_number_of(len(detector.panels), 'ASIC')}, frame {shape[0]} x {shape[1]} x {shape[2]} (panel, ss, fs)"
     yield f"  pixel {panel.pixel_size_m * 1e6:.2f} um, camera length {_number(detector.camera_length, 'mm', 1e3)}, photon energy {_number(detector.photon_energy, 'eV')}"
     yield f"  data {panel.data or 'path not given'}, layout {' '.join(map(str, panel.dims))}, bad regions {len(detector.bad_regions)}"
 

@@ -55,12 +55,12 @@ class Masks:
         if geometry is None:
             return
         for number in np.flatnonzero(~good.reshape(-1)[self._looks].any(1)):
-            panel = geometry.panels[number]
-            plane, min_ss, end_ss, min_fs, end_fs = geometry.asics[number]
-            if not panel.no_index and not good[plane, min_ss:end_ss, min_fs:end_fs].any():
+            asic = geometry.panels[number]
+            panel, min_ss, end_ss, min_fs, end_fs = geometry.asics[number]
+            if not asic.no_index and not good[panel, min_ss:end_ss, min_fs:end_fs].any():
                 raise ValueError(
-                    f"panel {panel.name} of {geometry.name} has no good pixel: check the mask, or write "
-                    f"'{panel.name}/no_index = 1' into the geometry if the panel is off"
+                    f"panel {asic.name} of {geometry.name} has no good pixel: check the mask, or write "
+                    f"'{asic.name}/no_index = 1' into the geometry if the panel is off"
                 )
 
 

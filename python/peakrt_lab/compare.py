@@ -238,11 +238,11 @@ def event_number(chunk: Chunk, order: int, numbers: dict[str, list[int]]) -> int
 
 
 def _stream_slab(ss: Floats, panels: list[str], detector: Detector | None) -> Floats:
-    """Positions of a stream are in the data array of their panel; stack the planes."""
+    """Positions of a stream are in the data array of their panel; stack the panels of the frame."""
     if detector is None or detector.shape[0] == 1:
         return ss
-    plane = {panel.name: int(row[0]) for panel, row in zip(detector.panels, detector.asics, strict=True)}
-    return ss + np.array([plane[name] for name in panels], float) * detector.shape[1]
+    panel_of = {panel.name: int(row[0]) for panel, row in zip(detector.panels, detector.asics, strict=True)}
+    return ss + np.array([panel_of[name] for name in panels], float) * detector.shape[1]
 
 
 def finder_sets(events: Iterable[Event], finder: PeakFinder) -> PeakSets:

@@ -196,8 +196,8 @@ def _frame(row: int, frame: Frame, detector: Detector) -> dict[str, Any]:
 
 def _on_panels(peaks: SlabPeaks, detector: Detector) -> tuple[npt.NDArray[Any], ...]:
     """Panel and position in it of each peak that lies on one."""
-    plane, ss = detector.from_slab(peaks.ss)
-    panel = detector.panel_at(plane, ss, peaks.fs)
+    panel_of_frame, ss = detector.from_slab(peaks.ss)
+    panel = detector.panel_at(panel_of_frame, ss, peaks.fs)
     on = panel >= 0
     corner = detector.asics[panel[on]]
     return panel[on], ss[on] - corner[:, 1], peaks.fs[on] - corner[:, 3], peaks.intensity[on]

@@ -363,9 +363,9 @@ class Simulator:
             noise = rng.standard_normal(len(switched)) * response.read_noise * self.gain * factor
             frame.flat[switched] += noise.astype(np.float32)
         if response.common_mode:
-            planes, _, n_fs = frame.shape
-            noise = response.common_mode * self.gain * rng.standard_normal((planes, 1, 1))
-            frame += (noise + response.common_mode * self.gain / 3 * rng.standard_normal((planes, 1, n_fs))).astype(
+            n_panels, _, n_fs = frame.shape
+            noise = response.common_mode * self.gain * rng.standard_normal((n_panels, 1, 1))
+            frame += (noise + response.common_mode * self.gain / 3 * rng.standard_normal((n_panels, 1, n_fs))).astype(
                 "f4"
             )
         frame.flat[self._dead] = response.offset
@@ -380,10 +380,10 @@ class Simulator:
         per_pixel = self.detector.panels[0].pixel_size_m * _KEV_PER_M / (self.energy / 1000)  # photons' charge
         for _ in range(rng.poisson(self.scene.zingers)):
             track, amount = _muon(rng, per_pixel) if rng.random() < 0.5 else _electron(rng, per_pixel)
-            plane, (n_ss, n_fs) = int(rng.integers(len(photons))), photons.shape[1:]
+            panel, (n_ss, n_fs) = int(rng.integers(len(photons))), photons.shape[1:]
             at = np.rint(track + rng.uniform(0, (n_ss, n_fs)) - 0.5).astype(np.int64)
             on = ((at >= 0) & (at < (n_ss, n_fs))).all(1)
-            where.append((plane * n_ss + at[on, 0]) * n_fs + at[on, 1])
+            where.append((panel * n_ss + at[on, 0]) * n_fs + at[on, 1])
             charge.append(amount[on])
         pixels, of_pixel = np.unique(np.concatenate(where), return_inverse=True)
         total = np.bincount(of_pixel, np.concatenate(charge), len(pixels)).astype(np.float32)
@@ -437,9 +437,9 @@ def _electron(rng: np.random.Generator, per_pixel: float) -> tuple[npt.NDArray[n
 def _edges(detector: Detector) -> npt.NDArray[np.bool_]:
     """The pixels at the edges of ASICs: (panel, ss, fs)."""
     out = np.zeros(detector.shape, bool)
-    for plane, min_ss, end_ss, min_fs, end_fs in detector.asics:
-        out[plane, [min_ss, end_ss - 1], min_fs:end_fs] = True
-        out[plane, min_ss:end_ss, [min_fs, end_fs - 1]] = True
+    for panel, min_ss, end_ss, min_fs, end_fs in detector.asics:
+        out[panel, [min_ss, end_ss - 1], min_fs:end_fs] = True
+        out[panel, min_ss:end_ss, [min_fs, end_fs - 1]] = True
     return out
 
 
@@ -463,9 +463,9 @@ class _PanelSolver:
     def hits(
         self, direction: npt.NDArray[np.float64]
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Rays that land on a panel: their numbers, plane of the frame, and raw ss and fs."""
+        """Rays that land on an ASIC: their numbers, panel of the frame, and raw ss and fs."""
         out = []
-        for number, (plane, min_ss, end_ss, min_fs, end_fs) in enumerate(self.rows):
+        for number, (panel, min_ss, end_ss, min_fs, end_fs) in enumerate(self.rows):
             with np.errstate(divide="ignore", invalid="ignore"):
                 length = (self.normal[number] @ self.corner[number]) / (direction @ self.normal[number])
             at = direction * length[:, None] - self.corner[number]
@@ -479,23 +479,23 @@ class _PanelSolver:
             out.append(
                 (
                     which,
-                    np.full(len(which), plane, np.int32),
+                    np.full(len(which), panel, np.int32),
                     raw_ss.clip(min_ss - 0.49),
                     raw_fs.clip(min_fs - 0.49),
                 )
             )
-        which, plane_of, ss_of, fs_of = (np.concatenate(parts) for parts in zip(*out, strict=True))
+        which, panel_of, ss_of, fs_of = (np.concatenate(parts) for parts in zip(*out, strict=True))
         ss_of, fs_of = np.maximum(ss_of, -0.49), np.maximum(fs_of, -0.49)
-        return which, plane_of, ss_of, fs_of
+        return which, panel_of, ss_of, fs_of
 
     def outward(
-        self, plane: npt.NDArray[np.int32], ss: npt.NDArray[np.float64], fs: npt.NDArray[np.float64]
+        self, panel: npt.NDArray[np.int32], ss: npt.NDArray[np.float64], fs: npt.NDArray[np.float64]
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Direction away from the beam at raw positions, in (fs, ss), of unit length."""
         along_fs, along_ss = np.ones(len(ss)), np.zeros(len(ss))
         for number, (index, min_ss, end_ss, min_fs, end_fs) in enumerate(self.rows):
             on = (
-                (plane == index)
+                (panel == index)
                 & (ss >= min_ss - 0.5)
                 & (ss < end_ss - 0.5)
                 & (fs >= min_fs - 0.5)

@@ -40,8 +40,8 @@ def write_run(
     if not path.parent.is_dir():
         raise FileNotFoundError(f"folder {path.parent} does not exist")
     unfinished = path.with_name(path.name + ".inprogress")
-    planes, n_ss, n_fs = simulator.detector.shape
-    slab = (planes * n_ss, n_fs)
+    n_panels, n_ss, n_fs = simulator.detector.shape
+    slab = (n_panels * n_ss, n_fs)
     peaks: list[npt.NDArray[np.void]] = []
     lattices: list[npt.NDArray[np.float64]] = []
     hits: list[bool] = []
@@ -55,7 +55,7 @@ def write_run(
             for number, event in enumerate(events):
                 data.resize(number + 1, axis=0)
                 data[number] = event.frame.reshape(slab)
-                # In the slab that the file holds, whatever planes the detector has
+                # In the slab that the file holds, however many panels the detector has
                 in_slab = event.peaks.copy()
                 in_slab["ss"] += in_slab["panel"] * np.float32(n_ss)
                 in_slab["panel"] = 0

@@ -73,26 +73,26 @@ class Canvas:
         """
         image = np.full(self.shape, -np.inf, np.float32)
         covered = np.zeros(self.shape, bool)
-        for panel, (plane, min_ss, end_ss, min_fs, end_fs) in zip(
+        for asic, (panel, min_ss, end_ss, min_fs, end_fs) in zip(
             self.detector.panels, self.detector.asics, strict=True
         ):
-            tile = (plane, slice(min_ss, end_ss), slice(min_fs, end_fs))
+            tile = (panel, slice(min_ss, end_ss), slice(min_fs, end_fs))
             values = np.where(good[tile] & np.isfinite(frame[tile]), frame[tile], -np.inf).astype(np.float32)
-            self._put(panel, values, image, covered)
+            self._put(asic, values, image, covered)
         image[np.isneginf(image)] = np.nan
         return image, covered
 
     def cell_of_pixels(self) -> npt.NDArray[np.int32]:
         """Cell that holds each pixel's centre: (panel, ss, fs), row by row from the bottom, -1 off the panels."""
         cells = np.full(self.detector.shape, -1, np.int32)
-        for panel, (plane, min_ss, end_ss, min_fs, end_fs) in zip(
+        for asic, (panel, min_ss, end_ss, min_fs, end_fs) in zip(
             self.detector.panels, self.detector.asics, strict=True
         ):
-            corner, steps = self._placed(panel)
-            ss, fs = (np.arange(n) + 0.5 for n in panel.shape)
+            corner, steps = self._placed(asic)
+            ss, fs = (np.arange(n) + 0.5 for n in asic.shape)
             row = np.floor(corner[1] + ss[:, None] * steps[0, 1] + fs * steps[1, 1])
             column = np.floor(corner[0] + ss[:, None] * steps[0, 0] + fs * steps[1, 0])
-            cells[plane, min_ss:end_ss, min_fs:end_fs] = row * self.shape[1] + column
+            cells[panel, min_ss:end_ss, min_fs:end_fs] = row * self.shape[1] + column
         return cells
 
     def pixels_of_holes(self, cells: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
@@ -103,11 +103,11 @@ class Canvas:
         covered = np.zeros(self.shape, bool)
         covered.reshape(-1)[cells[cells >= 0]] = True
         found: list[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]] = []
-        for panel, (plane, min_ss, _, min_fs, _) in zip(self.detector.panels, self.detector.asics, strict=True):
-            corner, steps = self._placed(panel)
-            if abs(np.linalg.det(steps)) > 1e-3:  # a panel seen edge-on has no inside
-                row, column, ss, fs = _holes(corner, steps, panel.shape, covered)
-                pixels = np.ravel_multi_index((np.full_like(ss, plane), ss + min_ss, fs + min_fs), cells.shape)
+        for asic, (panel, min_ss, _, min_fs, _) in zip(self.detector.panels, self.detector.asics, strict=True):
+            corner, steps = self._placed(asic)
+            if abs(np.linalg.det(steps)) > 1e-3:  # an ASIC seen edge-on has no inside
+                row, column, ss, fs = _holes(corner, steps, asic.shape, covered)
+                pixels = np.ravel_multi_index((np.full_like(ss, panel), ss + min_ss, fs + min_fs), cells.shape)
                 found.append((pixels, row * self.shape[1] + column))
                 covered[row, column] = True
         found.append((np.zeros(0, np.intp), np.zeros(0, np.intp)))

@@ -133,8 +133,8 @@ def saved_mm(
             f"{saved.path} has peaks at ss {ss.max():g}, fs {fs.max():g}, geometry {detector.name} has "
             f"{n_panel * n_ss} x {n_fs} pixels: are they of this detector?"
         )
-    plane, in_plane = detector.from_slab(ss)
-    return mark_mm(detector, plane, in_plane, fs)
+    panel, ss_of_panel = detector.from_slab(ss)
+    return mark_mm(detector, panel, ss_of_panel, fs)
 
 
 def _fit(mask: Mask, detector: Detector) -> Mask:

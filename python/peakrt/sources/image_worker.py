@@ -53,10 +53,10 @@ def read_fabio(path: str) -> Any:
     import fabio
 
     with fabio.open(path) as image:
-        plane = image.data
-    if plane is None or plane.ndim != 2:
+        pixels = image.data
+    if pixels is None or pixels.ndim != 2:
         raise ValueError("it holds no 2-D image")
-    return np.array(plane)[None]
+    return np.array(pixels)[None]
 
 
 READERS: dict[str, Callable[[str], Any]] = {"pycbf": read_pycbf, "fabio": read_fabio}

@@ -76,9 +76,9 @@ def read_image(path: Path, detector: Detector) -> Event:
     _check_shape(path, frame.shape, detector)
     frame = frame.reshape(detector.shape)
     bad = _no_data(frame, image.cbf)
-    for panel, (plane, min_ss, end_ss, min_fs, end_fs) in zip(detector.panels, detector.asics, strict=True):
-        tile = np.s_[plane, min_ss:end_ss, min_fs:end_fs]
-        flagged = flag_pixels(frame[tile], panel)
+    for asic, (panel, min_ss, end_ss, min_fs, end_fs) in zip(detector.panels, detector.asics, strict=True):
+        tile = np.s_[panel, min_ss:end_ss, min_fs:end_fs]
+        flagged = flag_pixels(frame[tile], asic)
         if flagged is not None:
             bad[tile] |= flagged
     length = detector.camera_length if isinstance(detector.camera_length, int | float) else None
@@ -87,7 +87,7 @@ def read_image(path: Path, detector: Detector) -> Event:
 
 
 def _check_shape(path: Path, shape: tuple[int, ...], detector: Detector) -> None:
-    """Raise ValueError unless a frame is the geometry's, or its planes one under another are."""
+    """Raise ValueError unless a frame is the geometry's, or its panels one under another are."""
     slab = (1, shape[0] * shape[1], shape[2])
     if detector.shape not in (shape, slab):
         have, need = (" x ".join(map(str, s if s[0] > 1 else s[1:])) for s in (shape, detector.shape))
