@@ -1,4 +1,4 @@
-"""The dense network: its finder, automatic masks, training, exports, and processes that share a training."""
+"""The segmentation model: its finder, automatic masks, training, exports, and processes that share a training."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def test_dense_training_from_nothing(tmp_path: Path, capsys: pytest.CaptureFixtu
     pytest.importorskip("torch")
     pytest.importorskip("lightgbm")
     arguments = [
-        "train", "--dense", "-o", str(tmp_path / "m.onnx"), "--work", str(tmp_path / "work"), "-n", "100", "--steps", "3",
+        "train", "--segmentation", "-o", str(tmp_path / "m.onnx"), "--work", str(tmp_path / "work"), "-n", "100", "--steps", "3",
         "--teacher-steps", "2", "--rival-steps", "2", "-j", "2",
     ]  # fmt: skip
     assert lab_main(arguments) == 0

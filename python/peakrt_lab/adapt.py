@@ -1,4 +1,4 @@
-"""Adapts a judge to one experiment, from frames that were indexed: what the lattice predicts is a peak. Needs torch.
+"""Adapts a candidate model to one experiment, from frames that were indexed: what the lattice predicts is a peak. Needs torch.
 
 The labels are those of the 2025 pipeline: patterns whose found peaks agree with their predictions (PeakDiff precision
 above .8), and in them the candidates that lie on a prediction. What the judge takes for a peak far from every prediction
@@ -44,7 +44,7 @@ _FORGIVEN = 0.03  # of F1 on simulated scenes of every kind: the model is for on
 
 @dataclass(frozen=True)
 class AdaptConfig:
-    """How long and how far a judge is adapted."""
+    """How long and how far a model is adapted."""
 
     steps: int = 600
     batch: int = 512
@@ -73,7 +73,7 @@ class Outcome:
 
 
 def open_judge(model: Model) -> Judge:
-    """Give a model file's judge as a network to train. Raises ValueError for a graph that export.py did not write."""
+    """Give a model file's candidate model as a network to train. Raises ValueError for a graph that export.py did not write."""
     import onnx
     from onnx import numpy_helper
 
@@ -91,7 +91,9 @@ def open_judge(model: Model) -> Judge:
         for layer in ("first", "second", "last"):
             state[f"{layer}.weight"], state[f"{layer}.bias"] = values[f"{layer}_weight"], values[f"{layer}_bias"]
     except KeyError as error:
-        raise ValueError(f"model {model.name} has no {error}: it is not a judge that can be adapted") from error
+        raise ValueError(
+            f"model {model.name} has no {error}: it is not a candidate model that can be adapted"
+        ) from error
     judge.load_state_dict({name: torch.from_numpy(np.atleast_1d(value)) for name, value in state.items()})
     return judge.eval()
 
@@ -154,7 +156,7 @@ def f1_of(judge: Judge, data: Candidates, threshold: float) -> float:
 def adapt(
     model: Model, data: Candidates, out: Path, *, config: AdaptConfig | None = None, say: Callable[[str], None] = print
 ) -> Outcome:
-    """Fine-tune a model's judge on labelled patterns and write it.
+    """Fine-tune a candidate model on labelled patterns and write it.
 
     A quarter of the patterns, and of the simulated scenes, is held out. Raises ValueError, and writes nothing, if the
     judge got worse on either, or if there are fewer than four patterns.

@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """All commands and their options."""
-    parser = Parser(prog="peakrt-lab", description="Simulate, compare and judge.")
+    parser = Parser(prog="peakrt-lab", description="Simulate, train, compare and evaluate.")
     commands = parser.add_subparsers(required=True, metavar="command")
     for command in COMMANDS:
         command.add(commands)

@@ -1,4 +1,4 @@
-"""The dense networks: a teacher of the 2025 paper's kind, and the student that is shipped. Needs torch.
+"""The networks of the segmentation model, called dense here: a teacher of the 2025 paper's kind, and the student that is shipped. Needs torch.
 
 Both see pixels in units of sigma (``Proposer.segmentation_inputs``) and give each the paper's three classes: background, Bragg
 peak, artifact. The student is plain 3 x 3 convolutions at half resolution, wider apart in the middle so that it sees 50

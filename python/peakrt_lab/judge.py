@@ -1,4 +1,4 @@
-"""The judge: a small network that says of a candidate how likely it is a peak. Needs torch.
+"""The network of the candidate model, called the judge here: it says of a candidate how likely it is a peak. Needs torch.
 
 Two hidden layers over the candidate's numbers. It learns from true labels and from boosted trees (trees.py), the trees
 also speaking on candidates that no simulation made: real ones with some numbers exchanged. So it inherits how trees

@@ -1,4 +1,4 @@
-"""What a judge is trained on: scenes drawn over all that detectors and crystals do.
+"""What a candidate model is trained on: scenes drawn over all that detectors and crystals do.
 
 The first axis is the size of a peak, from one pixel to long streaks: a judge that never saw sharp peaks takes them
 for hot pixels. Everything else is drawn as widely as detectors in use differ.

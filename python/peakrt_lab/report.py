@@ -1,4 +1,4 @@
-"""The judge of judges: every finder on every run whose truth is known, as a table and as a page with plots."""
+"""Benchmark report of all finders on runs whose truth is known, as a table and as a page with plots."""
 
 from __future__ import annotations
 

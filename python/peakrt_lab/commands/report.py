@@ -22,19 +22,19 @@ from .train import need_training
 def add(commands: Any) -> None:
     """Add the command and its options."""
     parser = add_command(
-        commands, "report", _report, help="judge every finder on simulated runs: a .md and an .html with plots"
+        commands, "report", _report, help="evaluate every finder on simulated runs: a .md and an .html with plots"
     )
     parser.add_argument("inputs", nargs="+", type=Path, metavar="RUN.cxi", help="with truth, a .geom beside each")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="REPORT", help="REPORT.md and REPORT.html")
     parser.add_argument("--title", default="Finders on simulated runs")
-    parser.add_argument("-j", "--processes", type=int, default=1, help="runs judged side by side [1]")
+    parser.add_argument("-j", "--processes", type=int, default=1, help="runs evaluated side by side [1]")
     parser.add_argument(
         "--work",
         type=Path,
         nargs="+",
         default=(),
         metavar="WORK",
-        help="work folders of train: judge what they hold too",
+        help="work folders of train: evaluate what they hold too",
     )
     parser.add_argument("--dials", action="store_true", help="ask DIALS too, which is on PATH")
 

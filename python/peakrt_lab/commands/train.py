@@ -15,17 +15,20 @@ from peakrt.sources import open_source
 
 def add(commands: Any) -> None:
     """Add the command and its options."""
-    parser = add_command(commands, "train", _train, help=f"train a judge from nothing: {to_install('train')}")
+    parser = add_command(commands, "train", _train, help=f"train a model from nothing: {to_install('train')}")
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="MODEL.onnx", help="a .png goes beside it")
     parser.add_argument(
         "--work", type=Path, required=True, metavar="FOLDER", help="of intermediate results; a second call goes on"
     )
-    parser.add_argument("--dense", action="store_true", help="the dense network and its teacher instead, in 90 minutes")
-    parser.add_argument("-n", "--scenes", type=int, help="training scenes [9000; dense 2400]")
-    parser.add_argument("--steps", type=int, help="of the network's training [10000]")
-    parser.add_argument("--teacher-steps", type=int, help="of the dense teacher's [3000]")
+    parser.add_argument(
+        "--segmentation", action="store_true", help="the segmentation model and its teacher instead, in 90 minutes"
+    )
+    parser.add_argument("--dense", action="store_true", dest="segmentation", help=argparse.SUPPRESS)  # its old name
+    parser.add_argument("-n", "--scenes", type=int, help="training scenes [9000; segmentation 2400]")
+    parser.add_argument("--steps", type=int, help="of the model's training [10000]")
+    parser.add_argument("--teacher-steps", type=int, help="of the segmentation model's teacher [3000]")
     parser.add_argument("--rival-steps", type=int, help="of the 2023 paper's network, for the report [0: not trained]")
-    parser.add_argument("--parallel", help="what processes of torchrun do for --dense: ddp or fsdp2 [ddp]")
+    parser.add_argument("--parallel", help="what processes of torchrun do for --segmentation: ddp or fsdp2 [ddp]")
     parser.add_argument("--seed", type=int, help="of the scenes [2026]")
     parser.add_argument(
         "--blanks", nargs="+", metavar="IN", help="real frames without a crystal, to learn from as well"
@@ -46,12 +49,12 @@ def _train(parsed: argparse.Namespace) -> int:
 
     if parsed.output.suffix != ".onnx" or not parsed.output.parent.is_dir():
         raise ValueError(f"{parsed.output}: a model's name ends in .onnx, in a folder that exists")
-    if parsed.dense and parsed.blanks is not None:
-        raise ValueError("--blanks is not for --dense")
-    if parsed.dense:
+    if parsed.segmentation and parsed.blanks is not None:
+        raise ValueError("--blanks is not for --segmentation")
+    if parsed.segmentation:
         return _train_dense(parsed)
     if any(given is not None for given in (parsed.teacher_steps, parsed.rival_steps, parsed.parallel)):
-        raise ValueError("--teacher-steps, --rival-steps and --parallel are for --dense")
+        raise ValueError("--teacher-steps, --rival-steps and --parallel are for --segmentation")
     judge = JudgeConfig() if parsed.steps is None else JudgeConfig(steps=parsed.steps)
     given = {name: getattr(parsed, name) for name in ("scenes", "seed") if getattr(parsed, name) is not None}
     config = TrainConfig(judge=judge, **given)
@@ -92,7 +95,9 @@ def _train_dense(parsed: argparse.Namespace) -> int:
     given = {field: getattr(parsed, name) for name, field in names.items() if getattr(parsed, name) is not None}
     config = DenseTraining(**given)
     if config.scenes < 2 * SHARD or config.scenes % SHARD or min(config.student_steps, config.teacher_steps) < 1:
-        raise ValueError(f"a dense training needs scenes in multiples of {SHARD}, at least {2 * SHARD}, and one step")
+        raise ValueError(
+            f"a training of the segmentation model needs scenes in multiples of {SHARD}, at least {2 * SHARD}, and one step"
+        )
     if config.parallel not in ("ddp", "fsdp2"):
         raise ValueError(f"--parallel is {config.parallel}, it should be ddp or fsdp2")
     scores = train_dense(
