@@ -575,7 +575,7 @@ def test_train_goes_on_in_its_folder_and_makes_a_model(run_file: Path, tmp_path:
     )
     assert other.returncode == 1
     assert "another configuration" in other.stderr
-    # real blanks to learn from: another lesson, and the file says so
+    # real blanks to learn from: another training_set, and the file says so
     blank = Simulator(
         load_detector("rayonix_mx170"), Scene(hit_fraction=0.0, zingers=200.0), RESPONSES["rayonix_mx170"], seed=4
     )

@@ -191,17 +191,17 @@ def test_training_resumes_where_it_stopped(scenes) -> None:
     from peakrt_lab.judge import JudgeConfig, predict, prepare, train
 
     config = JudgeConfig(hidden=(8, 8), steps=1500, batch=64, exchanged=500)
-    lesson = prepare(config, scenes[1], lambda numbers: np.full(len(numbers), 0.3, np.float32))
+    training_set = prepare(config, scenes[1], lambda numbers: np.full(len(numbers), 0.3, np.float32))
     states: list[dict] = []
-    whole = train(config, lesson, save=lambda state: states.append(json.loads(json.dumps({"step": state["step"]})) | {
+    whole = train(config, training_set, save=lambda state: states.append(json.loads(json.dumps({"step": state["step"]})) | {
         "config": state["config"], "judge": {k: v.clone() for k, v in state["judge"].items()},
         "optimiser": {**state["optimiser"], "state": {k: {n: t.clone() for n, t in s.items()} for k, s in state["optimiser"]["state"].items()}},
     }))  # fmt: skip
-    resumed = train(config, lesson, resume=states[0])
+    resumed = train(config, training_set, resume=states[0])
     assert states[0]["step"] == 1000
     assert np.array_equal(predict(whole, scenes[1].numbers), predict(resumed, scenes[1].numbers))
     with pytest.raises(ValueError, match="another configuration"):
-        train(JudgeConfig(hidden=(8, 8), steps=1200, batch=64), lesson, resume=states[0])
+        train(JudgeConfig(hidden=(8, 8), steps=1200, batch=64), training_set, resume=states[0])
 
 
 def test_trained_judge_is_exported_calibrated_and_used(scenes, tmp_path: Path) -> None:

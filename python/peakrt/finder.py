@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -120,8 +121,7 @@ class PeakFinder:
 
     def clone(self) -> PeakFinder:
         """A finder of the same kind for another thread; it shares plans and what is learned."""
-        other = object.__new__(PeakFinder)
-        other.__dict__.update(self.__dict__)
+        other = copy(self)
         other._plans = self._plans.clone(lambda plan: plan.clone(), self._make_plan)
         return other
 

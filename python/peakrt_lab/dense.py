@@ -236,8 +236,8 @@ def student_loss(teacher: nn.Module) -> Loss:
 
     def loss(logits: torch.Tensor, inputs: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
-            lesson = teacher(inputs)
-        return 0.1 * distillation_loss(logits, lesson) + 20 * focal_loss(logits, classes)
+            training_set = teacher(inputs)
+        return 0.1 * distillation_loss(logits, training_set) + 20 * focal_loss(logits, classes)
 
     return loss
 

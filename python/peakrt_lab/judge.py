@@ -75,7 +75,7 @@ def compress(numbers: torch.Tensor) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingSet:
     """What a judge learns from: candidates, a teacher's probability of each, and exchanged ones with theirs."""
 
     data: Candidates
@@ -84,7 +84,7 @@ class Lesson:
     exchanged_teacher: Floats
 
 
-def prepare(config: JudgeConfig, data: Candidates, teach: Callable[[Floats], Floats]) -> Lesson:
+def prepare(config: JudgeConfig, data: Candidates, teach: Callable[[Floats], Floats]) -> TrainingSet:
     """Ask a teacher about all candidates, and about as many with some numbers exchanged among them."""
     rng = np.random.default_rng(config.seed)
     pick = _Picker(data)
@@ -93,7 +93,7 @@ def prepare(config: JudgeConfig, data: Candidates, teach: Callable[[Floats], Flo
     for feature in range(mixed.shape[1]):
         swapped = np.flatnonzero(rng.random(len(mixed)) < share)
         mixed[swapped, feature] = data.numbers[pick(rng, len(swapped)), feature]
-    return Lesson(data, teach(data.numbers), mixed, teach(mixed))
+    return TrainingSet(data, teach(data.numbers), mixed, teach(mixed))
 
 
 class _Picker:
@@ -111,7 +111,7 @@ class _Picker:
 
 def train(
     config: JudgeConfig,
-    lesson: Lesson,
+    training_set: TrainingSet,
     *,
     on_step: Callable[[int, float], None] | None = None,
     resume: dict[str, Any] | None = None,
@@ -123,7 +123,7 @@ def train(
     Raises ValueError for a state of another configuration.
     """
     torch.manual_seed(config.seed)
-    data, pick = lesson.data, _Picker(lesson.data)
+    data, pick = training_set.data, _Picker(training_set.data)
     compressed = compress(torch.from_numpy(data.numbers[data.labels != 2]))
     judge = Judge(config.hidden, compressed.mean(0).numpy(), (1 / (compressed.std(0) + 1e-3)).numpy())
     optimiser = torch.optim.AdamW(judge.parameters(), config.learning_rate, weight_decay=config.weight_decay)
@@ -135,16 +135,17 @@ def train(
         optimiser.load_state_dict(resume["optimiser"])
         start = resume["step"]
     label = (data.labels == 1).astype(np.float32)
-    target = (1 - config.teacher_share) * label + config.teacher_share * lesson.teacher
+    target = (1 - config.teacher_share) * label + config.teacher_share * training_set.teacher
     for step in range(start, config.steps):
         rng = np.random.default_rng([config.seed, step])  # so that a resumed training takes the same batches
         for group in optimiser.param_groups:
             group["lr"] = _rate(config, step)
-        at, mixed = pick(rng, config.batch), rng.integers(0, len(lesson.exchanged), config.batch)
+        at, mixed = pick(rng, config.batch), rng.integers(0, len(training_set.exchanged), config.batch)
         loss = F.binary_cross_entropy_with_logits(
             judge(torch.from_numpy(data.numbers[at])), torch.from_numpy(target[at])
         ) + F.binary_cross_entropy_with_logits(
-            judge(torch.from_numpy(lesson.exchanged[mixed])), torch.from_numpy(lesson.exchanged_teacher[mixed])
+            judge(torch.from_numpy(training_set.exchanged[mixed])),
+            torch.from_numpy(training_set.exchanged_teacher[mixed]),
         )
         optimiser.zero_grad()
         loss.backward()

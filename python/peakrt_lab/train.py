@@ -21,7 +21,7 @@ from . import recipe
 from .calibration import calibration_error
 from .dataset import PROPOSER, Candidates, generate, join, load
 from .export import write_model, write_quantised
-from .judge import Judge, JudgeConfig, Lesson, calibrate, predict, prepare, train
+from .judge import Judge, JudgeConfig, TrainingSet, calibrate, predict, prepare, train
 from .trees import TREES
 from .trees import predict as ask_trees
 from .trees import train as grow_trees
@@ -65,9 +65,9 @@ def train_judge(
     trees = grow_trees(data, rounds=config.rounds, threads=processes)
     trees.save_model(folder / TREES)
     say("trees grown; asking them")
-    lesson = prepare(config.judge, data, lambda numbers: ask_trees(trees, numbers))
+    training_set = prepare(config.judge, data, lambda numbers: ask_trees(trees, numbers))
     losses: list[float] = []
-    judge = _train_on(config, folder, lesson, losses, say)
+    judge = _train_on(config, folder, training_set, losses, say)
     # Calibrated on one half of what is held out, scored on the other.
     half = rest.scene % 2 == 0
     calibrate(judge, rest.only(half))
@@ -97,7 +97,7 @@ def claim(folder: Path, config: dict[str, Any]) -> None:
     noted.write_text(now, encoding="utf-8")
 
 
-def _train_on(config: TrainConfig, folder: Path, lesson: Lesson, losses: list[float], say: Say) -> Judge:
+def _train_on(config: TrainConfig, folder: Path, training_set: TrainingSet, losses: list[float], say: Say) -> Judge:
     """Train, from where an earlier training in the folder stopped."""
     state = folder / "judge.pt"
     resume = torch.load(state, weights_only=True) if state.exists() else None
@@ -113,7 +113,7 @@ def _train_on(config: TrainConfig, folder: Path, lesson: Lesson, losses: list[fl
         torch.save({**now, "losses": losses}, state.with_suffix(".inprogress"))
         os.replace(state.with_suffix(".inprogress"), state)
 
-    return train(config.judge, lesson, on_step=on_step, resume=resume, save=save)
+    return train(config.judge, training_set, on_step=on_step, resume=resume, save=save)
 
 
 def score(probability: Floats, data: Candidates) -> dict[str, float]:

@@ -79,8 +79,8 @@ def train_dense(config: DenseTraining, folder: Path, out: Path, *, processes: in
         teacher = _whole(make_teacher(config), folder / "teacher.pt")
         say("teacher trained")
         student = DenseStudent(config.student_width)
-        lesson = student_loss(teacher)
-        losses = fit(student, lesson, data, steps=config.student_steps, state=folder / "student.pt", **shared)
+        training_set = student_loss(teacher)
+        losses = fit(student, training_set, data, steps=config.student_steps, state=folder / "student.pt", **shared)
         student = _whole(DenseStudent(config.student_width), folder / "student.pt")
         if config.rival_steps:
             say("training the rival")

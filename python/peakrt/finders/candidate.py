@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -31,16 +32,15 @@ class CandidateFinder:
         rows = setup.asic_rows
         self._setup, self._engine, self._learned = setup, setup.engine, setup.learned
         self._proposer = Proposer(setup.good, setup.radius, asics=rows)
-        self._gains = GainKeeper(setup.good, rows, setup.learned)
+        self._gains = GainEstimator(setup.good, rows, setup.learned)
         self._learns = setup.config.bad_pixels == "learn"
         self._min_scores = setup.model.least_scores(setup.config.min_score)
 
     def clone(self) -> CandidateFinder:
         """A finder that shares plan, engine and what is learned but may run in another thread."""
-        twin = object.__new__(CandidateFinder)
-        twin.__dict__.update(self.__dict__)
-        twin._proposer = self._proposer.clone()
-        return twin
+        other = copy(self)
+        other._proposer = self._proposer.clone()
+        return other
 
     def __call__(self, frame: npt.NDArray[Any], turn: Turn | None = None) -> PeakArray:
         """Find the peaks of one frame: a PEAK array, ASIC by ASIC in raster order.
@@ -63,12 +63,11 @@ class CandidateFinder:
 
     def with_good(self, good: npt.NDArray[np.bool_]) -> CandidateFinder:
         """One for another mask, of a plan made from this one's; all else is shared."""
-        twin = object.__new__(CandidateFinder)
-        twin.__dict__.update(self.__dict__)
-        twin._setup = replace(self._setup, good=good)
-        twin._proposer = self._proposer.with_mask(good)
-        twin._gains = GainKeeper(good, self._setup.asic_rows, self._learned)
-        return twin
+        other = copy(self)
+        other._setup = replace(self._setup, good=good)
+        other._proposer = self._proposer.with_mask(good)
+        other._gains = GainEstimator(good, self._setup.asic_rows, self._learned)
+        return other
 
     def plan_arrays(self) -> dict[str, Any]:
         """What a device needs of the proposer's plan."""
@@ -98,7 +97,7 @@ def on_gpu(setup: Setup, dtype: np.dtype[Any], engine: str, cpu: FrameFinder) ->
     return CudaCandidateFinder(setup, cpu=cpu, dtype=dtype, engine=by_tensorrt)
 
 
-class GainKeeper:
+class GainEstimator:
     """Gives the gain of frames: what is known, or what the frames so far say once they can tell.
 
     good : (panel, ss, fs); asics : (n, 5); learned : where it is kept

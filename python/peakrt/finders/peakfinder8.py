@@ -96,10 +96,10 @@ class Peakfinder8:
         return self._of_plan(self._plan.with_mask(as_mask_bits(mask, self.shape)))
 
     def _of_plan(self, plan: _native.Plan) -> Peakfinder8:
-        twin = object.__new__(Peakfinder8)
-        twin.shape, twin._plan, twin._options = self.shape, plan, self._options
-        twin._workspace = twin._new_workspace()
-        return twin
+        other = object.__new__(Peakfinder8)
+        other.shape, other._plan, other._options = self.shape, plan, self._options
+        other._workspace = other._new_workspace()
+        return other
 
 
 def peakfinder8(

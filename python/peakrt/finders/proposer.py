@@ -74,9 +74,9 @@ class Proposer:
         return self._of_plan(self._plan.with_mask(as_mask_bits(mask, self.shape)))
 
     def _of_plan(self, plan: _native.ProposerPlan) -> Proposer:
-        twin = object.__new__(Proposer)
-        twin.shape, twin._plan, twin._native = self.shape, plan, _native.Proposer(plan)
-        return twin
+        other = object.__new__(Proposer)
+        other.shape, other._plan, other._native = self.shape, plan, _native.Proposer(plan)
+        return other
 
     def propose(self, frame: npt.ArrayLike, gain: float) -> int:
         """Find the candidates of a frame, keep them for describe() and measure(), and return their number.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -14,7 +15,7 @@ from ..config import SegmentationConfig
 from ..contracts import BatchFinder, FrameFinder, Setup
 from ..models.model_file import load_model
 from ..peaks import PeakArray
-from .candidate import GainKeeper
+from .candidate import GainEstimator
 from .components import label_asics
 from .learned import Turn
 from .proposer import CANDIDATE, Proposer
@@ -39,23 +40,21 @@ class SegmentationFinder:
         self._good, self._asics, self._asic_of = setup.good, rows, asic_numbers(setup.good.shape, rows)
         self._proposer = Proposer(setup.good, setup.radius, asics=rows)
         self._threshold = setup.model.least_scores(setup.config.min_score)[0]
-        self._gains = GainKeeper(setup.good, rows, setup.learned)
+        self._gains = GainEstimator(setup.good, rows, setup.learned)
 
     def clone(self) -> SegmentationFinder:
         """A finder that shares plan, engine and what is learned but may run in another thread."""
-        twin = object.__new__(SegmentationFinder)
-        twin.__dict__.update(self.__dict__)
-        twin._proposer = self._proposer.clone()
-        return twin
+        other = copy(self)
+        other._proposer = self._proposer.clone()
+        return other
 
     def with_good(self, good: npt.NDArray[np.bool_]) -> SegmentationFinder:
         """One for another mask, of a plan made from this one's; all else is shared."""
-        twin = object.__new__(SegmentationFinder)
-        twin.__dict__.update(self.__dict__)
-        twin._setup, twin._good = replace(self._setup, good=good), good
-        twin._proposer = self._proposer.with_mask(good)
-        twin._gains = GainKeeper(good, self._asics, self._setup.learned)
-        return twin
+        other = copy(self)
+        other._setup, other._good = replace(self._setup, good=good), good
+        other._proposer = self._proposer.with_mask(good)
+        other._gains = GainEstimator(good, self._asics, self._setup.learned)
+        return other
 
     def plan_arrays(self) -> dict[str, Any]:
         """What a device needs of the proposer's plan."""

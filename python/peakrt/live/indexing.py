@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -218,13 +217,3 @@ def _verdict(text: bytes, seen: Numbers) -> str:
     except ValueError:
         return "damaged"
     return "kept" if number is None or seen.add(number) else "repeated"
-
-
-def wait_for_end(process: subprocess.Popen[bytes], seconds: float) -> bool:
-    """Whether a process ends within so long."""
-    until = time.monotonic() + seconds
-    while process.poll() is None:
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.02)
-    return True
