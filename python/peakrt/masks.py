@@ -34,6 +34,7 @@ class Masks:
     def __init__(self, geometry: Detector | None, given: npt.ArrayLike | None) -> None:
         self._geometry = geometry
         self._static = _static_mask(geometry, given)
+        self._all_good = self._static is None or bool(self._static.all())
         self._looks = None if geometry is None else _looks(geometry)
 
     def combine(self, event_mask: Good | None, shape: tuple[int, ...]) -> Good:
@@ -42,11 +43,13 @@ class Masks:
         event_mask : of the event itself, True = good, or None; shape : of its frame
         Raises ValueError for another shape, and for a panel that is left without a good pixel.
         """
-        good = np.ones(shape, bool) if self._static is None else self._static
-        if good.shape != shape:
-            raise ValueError(f"frame has shape {shape}, the geometry or mask needs {good.shape}")
-        if event_mask is not None:
-            good = good & event_mask
+        if self._static is not None and self._static.shape != shape:
+            raise ValueError(f"frame has shape {shape}, the geometry or mask needs {self._static.shape}")
+        if event_mask is not None and self._all_good and event_mask.shape == shape and event_mask.dtype == np.bool_:
+            good = event_mask
+        else:
+            good = np.ones(shape, bool) if self._static is None else self._static
+            good = good if event_mask is None else good & event_mask
         self._check_panels(good)
         return good
 

@@ -287,21 +287,19 @@ class Hdf5File:
         key = ("whole", event.path_part)
         if key in self._masks:
             return self._masks[key]
-        good, fixed = None, True
+        parts_of: dict[int, list[npt.NDArray[np.bool_]]] = {}  # by panel of the frame
+        fixed = True
         for plane, panel in self._first.items():
-            number = self.detector.planes.index(plane)
-            parts = []
+            parts = parts_of.setdefault(self.detector.planes.index(plane), [])
             for source in panel.masks:
                 values, every_event = self._mask_plane(source, panel, event)
                 fixed &= every_event
                 parts += [] if values is None else [values]
-            flagged = flag_pixels(frame[number], panel)
+            flagged = flag_pixels(frame[self.detector.planes.index(plane)], panel)
             if flagged is not None:
                 fixed = False
                 parts.append(~flagged)
-            for part in parts:
-                good = np.ones(frame.shape, bool) if good is None else good
-                good[number] &= part
+        good = _all_of(parts_of, frame.shape)
         if fixed:
             self._keep_mask(key, good)
         return good
@@ -415,6 +413,19 @@ class Hdf5File:
         return number if abs(number) < 2**63 else 0
 
 
+def _all_of(parts_of: dict[int, list[npt.NDArray[np.bool_]]], shape: tuple[int, ...]) -> npt.NDArray[np.bool_] | None:
+    """A frame's mask of the parts of each panel; None where there are none. A mask for every event is not copied."""
+    if not any(parts_of.values()):
+        return None
+    if shape[0] == 1 and len(parts_of[0]) == 1:
+        return parts_of[0][0][None]
+    good = np.ones(shape, bool)
+    for number, parts in parts_of.items():
+        for part in parts:
+            good[number] &= part
+    return good
+
+
 def _good_pixels(values: npt.NDArray[Any], source: MaskSource) -> npt.NDArray[np.bool_]:
     """Pixels that have every bit of source.good and none of source.bad.
 
@@ -424,10 +435,12 @@ def _good_pixels(values: npt.NDArray[Any], source: MaskSource) -> npt.NDArray[np
     as_they_are = values.dtype.kind == "u" and source.good | source.bad <= np.iinfo(values.dtype).max < 2**63
     bits = values if as_they_are else values.astype(np.int64)
     number = bits.dtype.type
-    good: npt.NDArray[np.bool_] = (bits & number(source.bad)) == number(0)
+    wanted: npt.NDArray[np.bool_] | None = None
     if source.good:
-        good &= (bits & number(source.good)) == number(source.good)
-    return good
+        wanted = (bits & number(source.good)) == number(source.good)
+    bits &= number(source.bad)  # what was read is ours: no memory is taken for it again
+    good: npt.NDArray[np.bool_] = bits == number(0)
+    return good if wanted is None else good & wanted
 
 
 def flag_pixels(plane: npt.NDArray[Any], panel: Panel) -> npt.NDArray[np.bool_] | None:
