@@ -173,7 +173,7 @@ def bench_masks(simulator: Simulator, limit: float) -> None:
         row("  plan of another mask", *cpu_ms(lambda e=each: proposer.with_mask(next(e))), new, limit)
 
 
-def bench_mask_files(simulator: Simulator, limit: float, few: int = 4, many: int = 20) -> None:
+def bench_mask_files(simulator: Simulator, limit: float, few: int = 12, many: int = 36) -> None:
     """``peakrt find`` of a file with one mask, and with a mask for each event: CPU time an event, by runs of two lengths.
 
     Frames and masks are not compressed. Before the first event of another mask, a run sorts the pixels by bin once.
@@ -194,7 +194,7 @@ def bench_mask_files(simulator: Simulator, limit: float, few: int = 4, many: int
             lines = [line for line in text.splitlines() if not line.split("/")[-1].startswith("mask")]
             Path(folder, f"{name}.geom").write_text("\n".join([f"mask = {path}", "mask_bad = 1", *lines, ""]))
         ms: dict[tuple[str, int], list[float]] = {}
-        for _ in range(11):
+        for _ in range(7):
             for name, n in itertools.product(geometries, (few, many)):
                 ms.setdefault((name, n), []).append(cpu_ms_of_find(run, Path(folder), name, n))
         # The least of several runs: what else the machine does only adds to it.

@@ -65,6 +65,25 @@ def test_masks_of_threads(small_detector: Detector) -> None:
     assert [peaks.tobytes() for _, peaks in PeakFinder(geometry=small_detector).map(items, threads=3)] == one
 
 
+def test_more_plans_are_kept_where_masks_come_again() -> None:
+    """Masks that go round: at first each is dropped before it comes again, later all are kept."""
+    made: list[float] = []
+
+    def make(good: np.ndarray, similar: float | None) -> float:
+        made.append(good.mean())
+        return made[-1]
+
+    plans = ByMask(Masks(None, None), make)
+    masks = [np.arange(100).reshape(1, 10, 10) >= k for k in range(MOST_PLANS - 2)]
+    for _ in range(4):
+        for mask in masks:
+            assert plans.get(mask.copy(), mask.shape).plan == mask.mean()
+    before = len(made)
+    for mask in masks:
+        _ = plans.get(mask.copy(), mask.shape).plan
+    assert len(made) == before
+
+
 def test_only_so_many_plans_are_kept() -> None:
     made: list[float] = []
 

@@ -21,6 +21,8 @@ Plan = TypeVar("Plan")
 
 #: Plans kept at a time. One for 4 megapixels takes some 14 MB beside what all share, so eight stay below the memory of a rank.
 MOST_PLANS = 8
+#: Plans kept until a mask comes again that was dropped: where every event has its own, more would only take memory.
+FIRST_PLANS = 3
 
 
 class Masks:
@@ -111,7 +113,7 @@ class _Key:
 
 
 class ByMask(Generic[Plan]):
-    """Plans by the mask of an event, the last MOST_PLANS of them.
+    """Plans by the mask of an event, the last FIRST_PLANS of them, or up to MOST_PLANS where masks come again.
 
     make : a plan for good pixels, given one for other pixels to derive it from, or None
     """
@@ -119,6 +121,8 @@ class ByMask(Generic[Plan]):
     def __init__(self, masks: Masks, make: Callable[[Good, Plan | None], Plan]) -> None:
         self._masks, self._make = masks, make
         self._kept: list[tuple[_Key, Prepared[Plan]]] = []  # the last one used at the end
+        self._room = FIRST_PLANS
+        self._dropped: list[_Key] = []  # the last ones
         self._newest: tuple[tuple[int, ...], Plan] | None = None
         self._last_mask: Good | None = None
         self._last: Prepared[Plan] | None = None
@@ -128,8 +132,14 @@ class ByMask(Generic[Plan]):
         if self._last is not None and event_mask is self._last_mask and self._last.good.shape == shape:
             return self._last
         key = _Key(shape, None if event_mask is None else np.packbits(event_mask).tobytes())
-        prepared = self._take(key) or Prepared(self._masks.combine(event_mask, shape), self._make_plan)
-        self._kept = [*self._kept[-MOST_PLANS + 1 :], (key, prepared)]
+        prepared = self._take(key)
+        if prepared is None:
+            prepared = Prepared(self._masks.combine(event_mask, shape), self._make_plan)
+            if key in self._dropped:
+                self._room = min(self._room + 1, MOST_PLANS)
+        self._kept.append((key, prepared))
+        while len(self._kept) > self._room:
+            self._dropped = [*self._dropped[-MOST_PLANS + 1 :], self._kept.pop(0)[0]]
         self._last_mask, self._last = event_mask, prepared
         return prepared
 
