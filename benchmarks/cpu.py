@@ -10,15 +10,13 @@ detector use all cores, a frame each, and count wall time.
 from __future__ import annotations
 
 import argparse
-import io
 import itertools
 import os
 import platform
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,9 +24,11 @@ import h5py
 import numpy as np
 
 from peakrt import CandidateConfig, PeakFinder, Peakfinder8, Peakfinder8Config, _native, v3r3
-from peakrt.cli import main as peakrt_main
+from peakrt.event import Event
 from peakrt.masks import MOST_PLANS
+from peakrt.sources import open_source
 from peakrt_geometry import load_detector
+from peakrt_geometry.crystfel import parse_geom
 from peakrt_lab.simulate import RESPONSES, Scene, Simulator
 from peakrt_lab.truth import write_run
 
@@ -173,44 +173,40 @@ def bench_masks(simulator: Simulator, limit: float) -> None:
         row("  plan of another mask", *cpu_ms(lambda e=each: proposer.with_mask(next(e))), new, limit)
 
 
-def bench_mask_files(simulator: Simulator, limit: float, few: int = 12, many: int = 36) -> None:
-    """``peakrt find`` of a file with one mask, and with a mask for each event: CPU time an event, by runs of two lengths.
+def bench_mask_files(simulator: Simulator, limit: float, n: int = 36) -> None:
+    """A file with one mask, and with a mask for each event: reading and finding, an event of the one after one of the other.
 
-    Frames and masks are not compressed. Before the first event of another mask, a run sorts the pixels by bin once.
+    Frames and masks are not compressed. The first events, of which plans are made from nothing, do not count.
     """
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run.cxi"
-        write_run(run, simulator, (simulator.event(k) for k in range(many)))
-        text = run.with_suffix(".geom").read_text()
+        write_run(run, simulator, (simulator.event(k) for k in range(n)))
+        lines = [
+            line
+            for line in run.with_suffix(".geom").read_text().splitlines()
+            if not line.split("/")[-1].startswith("mask")
+        ]
         slab = (simulator.detector.shape[0] * simulator.detector.shape[1], simulator.detector.shape[2])
-        masks = masks_of_events(slab, many, 0.001)
+        masks = masks_of_events(slab, n, 0.001)
         with h5py.File(run, "a") as file:
             file["/bad"] = ~masks[0]
-            every = file.create_dataset("/bad_of_events", (many, *slab), np.uint8, chunks=(1, *slab))
+            every = file.create_dataset("/bad_of_events", (n, *slab), np.uint8, chunks=(1, *slab))
             for k, mask in enumerate(masks):
                 every[k] = ~mask
-        geometries = {"one": "/bad", "each": "/bad_of_events"}
-        for name, path in geometries.items():
-            lines = [line for line in text.splitlines() if not line.split("/")[-1].startswith("mask")]
-            Path(folder, f"{name}.geom").write_text("\n".join([f"mask = {path}", "mask_bad = 1", *lines, ""]))
-        ms: dict[tuple[str, int], list[float]] = {}
-        for _ in range(7):
-            for name, n in itertools.product(geometries, (few, many)):
-                ms.setdefault((name, n), []).append(cpu_ms_of_find(run, Path(folder), name, n))
-        # The least of several runs: what else the machine does only adds to it.
-        an_event = {name: (min(ms[name, many]) - min(ms[name, few])) / (many - few) for name in geometries}
-        row("peakrt find, one mask in the file", an_event["one"], 0, None, limit)
-        row("peakrt find, a mask for each event", an_event["each"], 0, an_event["one"], limit)
-
-
-def cpu_ms_of_find(run: Path, folder: Path, geometry: str, n: int) -> float:
-    """CPU time of finding the peaks of n events, all threads, ms."""
-    begin = time.process_time()
-    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        arguments = [str(run), "-g", str(folder / f"{geometry}.geom"), "-o", str(folder / "out.cxi"), "--overwrite"]
-        status = peakrt_main(["find", *arguments, "-n", str(n)])
-    assert status == 0
-    return (time.process_time() - begin) * 1e3
+        kinds: dict[str, tuple[Iterator[Event], PeakFinder, list[float]]] = {}
+        for path in ("/bad", "/bad_of_events"):
+            detector = parse_geom("\n".join([f"mask = {path}", "mask_bad = 1", *lines, ""]))
+            finder = PeakFinder(CandidateConfig(gain=simulator.gain), geometry=detector)
+            kinds[path] = iter(open_source([str(run)], detector).events()), finder, []
+        for _ in range(n):
+            for events, finder, times in kinds.values():
+                begin = time.process_time()
+                event = next(events)
+                finder(event.frame, event.mask)
+                times.append((time.process_time() - begin) * 1e3)
+        one, each = (np.percentile(times[6:], [25, 50, 75]) for _, _, times in kinds.values())
+        row("file with one mask, read and found", one[1], (one[2] - one[0]) / 2, None, limit)
+        row("file with a mask for each event", each[1], (each[2] - each[0]) / 2, one[1], limit)
 
 
 def bench_v3r3(frame: np.ndarray, good: np.ndarray, asic: tuple[int, int], limit: float) -> None:

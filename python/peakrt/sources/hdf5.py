@@ -439,7 +439,8 @@ def _good_pixels(values: npt.NDArray[Any], source: MaskSource) -> npt.NDArray[np
     if source.good:
         wanted = (bits & number(source.good)) == number(source.good)
     bits &= number(source.bad)  # what was read is ours: no memory is taken for it again
-    good: npt.NDArray[np.bool_] = bits == number(0)
+    into = bits.view(np.bool_) if bits.dtype.itemsize == 1 else None
+    good: npt.NDArray[np.bool_] = np.equal(bits, number(0), out=into)
     return good if wanted is None else good & wanted
 
 
