@@ -456,7 +456,7 @@ def test_info(run_file: Path, tmp_path: Path) -> None:
     geometry = run_file.with_suffix(".geom")
     done = peakrt("info", run_file, geometry, "-g", geometry)
     assert "12 events" in done.stdout
-    assert "2 panels" in done.stdout
+    assert "2 ASICs" in done.stdout
     assert "200.00 um" in done.stdout
     assert find(run_file, tmp_path / "out.cxi").returncode == 0
     done = peakrt("info", tmp_path / "out.cxi")
