@@ -10,7 +10,7 @@ import pytest
 from .fuzz.runner import run
 from .fuzz.targets import TARGETS
 
-INPUTS = {"image": 40, "model": 60}
+INPUTS = {"image": 40, "model": 60, "tables": 60}
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -182,19 +182,28 @@ def read(dataset: h5py.Dataset, selection: Any = ()) -> npt.NDArray[Any]:
         raise OSError(f"{where(dataset)} cannot be read: {first_line(error)}") from error
 
 
-def read_texts(dataset: h5py.Dataset, n: int) -> list[str]:
-    """The first n texts of a list. Raises ValueError where it is none, OSError where they cannot be read."""
+def read_integers(dataset: h5py.Dataset, selection: Any = ()) -> npt.NDArray[np.int64]:
+    """Read whole numbers, as read() does. Raises ValueError, too, where they are none, or beyond 2^53."""
+    values = read(dataset, selection)
+    with np.errstate(over="ignore"):
+        if values.dtype.kind == "f" and not (np.abs(values.astype(np.float64)) <= 2.0**53).all():
+            raise ValueError(f"{where(dataset)} holds numbers that are not whole, or too large")
+    return values.astype(np.int64)
+
+
+def read_texts(dataset: h5py.Dataset, rows: slice) -> list[str]:
+    """Texts of a list. Raises ValueError where it is none, OSError where they cannot be read."""
     try:
         kind, shape = dataset.dtype, shape_of(dataset)
     except _H5PY_ERRORS as error:
         raise ValueError(f"{where(dataset)} holds a type that cannot be read: {first_line(error)}") from None
     if kind.kind not in "SO" or len(shape) != 1:
         raise ValueError(f"{where(dataset)} holds {kind} of shape {shape}: a list of texts is expected")
-    n = min(n, shape[0])
+    n = len(range(*rows.indices(shape[0])))
     if n * kind.itemsize > MAX_BYTES:
         raise ValueError(f"{where(dataset)} has {n} texts of {kind.itemsize} bytes: more than is read at once")
     try:
-        return [text if isinstance(text, str) else bytes(text).decode("utf-8", "replace") for text in dataset[:n]]
+        return [text if isinstance(text, str) else bytes(text).decode("utf-8", "replace") for text in dataset[rows]]
     except _H5PY_ERRORS as error:
         raise OSError(f"{where(dataset)} cannot be read: {first_line(error)}") from error
 

@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from ..event import Event
 from ..hdf5_items import (
-    MAX_BYTES,
     check_stored,
     find_dataset,
     get_dataset,
@@ -19,6 +18,7 @@ from ..hdf5_items import (
     number_type,
     open_hdf5,
     read,
+    read_integers,
     read_texts,
     shape_of,
 )
@@ -26,6 +26,8 @@ from .columns import DATA, N_PEAKS, POWDER_HITS, POWDER_MISSES, PROVENANCE, RESU
 from .writer import SOURCE
 
 EVENT_NUMBER = "/LCLS/eventNumber"
+#: A peak table of fewer bytes may be all zeros that were never written.
+_MAY_BE_UNWRITTEN = 1 << 26
 _ROWS_AT_ONCE = 1024  # of a peak table of 2,048 columns: 16 MB
 
 
@@ -47,7 +49,7 @@ class SavedPeaks:
         self.path = Path(path)
         self._file = open_hdf5(path)
         try:
-            self._counts = read(self._dataset(N_PEAKS, 1)).astype(np.int64)
+            self._counts = read_integers(self._dataset(N_PEAKS, 1))
             self._columns = tuple(self._dataset(f"{RESULT}/{name}", 2) for name in ("peakYPosRaw", "peakXPosRaw"))
         except (OSError, ValueError):
             self._file.close()
@@ -58,7 +60,7 @@ class SavedPeaks:
         found = find_dataset(self._file, name)
         if found is None or len(shape_of(found)) != ndim or number_type(found).kind not in "iuf":
             raise ValueError(f"{self.path} has no {name} of numbers in {ndim} dimensions: it is not a CXI with peaks")
-        if found.size * found.dtype.itemsize > MAX_BYTES:  # a small one may be all zeros that were never written
+        if found.size * found.dtype.itemsize > _MAY_BE_UNWRITTEN:
             check_stored(found)
         return found
 
@@ -121,13 +123,13 @@ class SavedPeaks:
 
     def _index(self) -> dict[str, int]:
         if holds(self._file, SOURCE):
-            texts = read_texts(get_dataset(self._file, SOURCE), len(self))
+            texts = read_texts(get_dataset(self._file, SOURCE), slice(len(self)))
             short = [_without_folder(text) for text in texts]
             # Files of one name in two folders are told apart by their folders only.
             unique = {text: row for row, text in enumerate(short)} if len(set(short)) == len(short) else {}
             return unique | {text: row for row, text in enumerate(texts)}
         if holds(self._file, EVENT_NUMBER):
-            numbers = read(self._dataset(EVENT_NUMBER, 1), slice(len(self)))
+            numbers = read_integers(self._dataset(EVENT_NUMBER, 1), slice(len(self)))
             return {str(int(number)): row for row, number in enumerate(numbers)}
         raise ValueError(f"{self.path} has neither {SOURCE} nor {EVENT_NUMBER}: nothing says which event a row is of")
 

@@ -28,7 +28,7 @@ from ..event import Event
 from ..filters import BITSHUFFLE, BITSHUFFLE_LZ4, check_bitshuffle, register_filters
 from ..finders.bad_pixels import COUNTED_PIXEL
 from ..finders.learned import LearnedState
-from ..hdf5_items import first_line
+from ..hdf5_items import first_line, read
 from ..peaks import PeakArray
 from .columns import (
     ARTIFACTS,
@@ -277,7 +277,7 @@ class CxiWriter:
         n_unusable = int((unusable[:] < done).sum())
         for path in (UNUSABLE, UNUSABLE_REASON):
             self._at(path).resize(n_unusable, axis=0)
-        self._powder = {path: self._at(path)[()] for path in (POWDER_HITS, POWDER_MISSES) if path in self._file}
+        self._powder = {path: read(self._at(path)) for path in (POWDER_HITS, POWDER_MISSES) if path in self._file}
         float(self._at(GAIN)[()])  # close() reads it: what it cannot be is an error now
         self.n_rows, self.events_done = n_rows, done
         self.n_hits = int((self._at(N_PEAKS)[:] >= self.hits.min_peaks).sum())

@@ -35,7 +35,18 @@ from ..cxi.columns import (
     UNUSABLE_REASON,
 )
 from ..cxi.reader import check_rows
-from ..hdf5_items import attribute_text, find_dataset, find_group, first_number, get_dataset, open_hdf5, read, shape_of
+from ..hdf5_items import (
+    attribute_text,
+    find_dataset,
+    find_group,
+    first_number,
+    get_dataset,
+    open_hdf5,
+    read,
+    read_integers,
+    read_texts,
+    shape_of,
+)
 from ..peaks import PEAK
 from ..stream_file import Chunk, StreamFollower
 from .statistics import Cell, RunStatistics, Setting
@@ -121,7 +132,7 @@ class _Table:
         dataset = find_dataset(self._file, path)
         if dataset is None or check_rows(dataset, 1)[0] < self.n_rows:
             return otherwise.astype(np.int64)
-        return read(dataset, slice(0, self.n_rows)).astype(np.int64)
+        return read_integers(dataset, slice(0, self.n_rows))
 
     def peaks(self, first: int, end: int) -> npt.NDArray[np.void]:
         """The peaks of rows first to end, one after another: PEAK, with NaN in what the file does not have."""
@@ -145,9 +156,7 @@ class _Table:
     def source(self, row: int) -> str:
         """File and event that a row came from, "" where the CXI does not say."""
         dataset = find_dataset(self._file, SOURCE)
-        if dataset is None or dataset.dtype.kind != "S" or dataset.ndim != 1 or row >= len(dataset):
-            return ""
-        return bytes(dataset[row]).decode("utf-8", "replace")
+        return "" if dataset is None else (read_texts(dataset, slice(row, row + 1)) or [""])[0]
 
 
 def _as_slab(detector: Detector, file: h5py.File) -> Detector:
@@ -232,7 +241,7 @@ def _add_numbers(run: RunStatistics, file: h5py.File) -> None:
     group = find_group(file, PROVENANCE)
     try:
         made = json.loads(attribute_text(group, "run")) if group is not None else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         made = {}
     if isinstance(made, dict):
         numbers |= {f"found_with_{key}": str(made[key]) for key in ("finder", "peakrt") if key in made}
