@@ -127,7 +127,8 @@ class Measured:
 
 def measure(workers: int, finding_s: float, seconds: float) -> Measured:
     """Run with so many sleeping workers, for about so long."""
-    n = max(400, int(workers * seconds / max(finding_s, 1e-4)))
+    # A quarter of the events has to end with a range, or the clock is read in the middle of what one table brought.
+    n = max(400, int(workers * seconds / max(finding_s, 1e-4))) // (4 * EVENTS_OF_A_RANGE) * 4 * EVENTS_OF_A_RANGE
     source, marks = Frames(n), {}
 
     def on_event(summary: Summary) -> None:
