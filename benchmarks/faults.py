@@ -256,24 +256,20 @@ class Bench:
         """The output of a trial, in an empty folder of its own."""
         return Path(tempfile.mkdtemp(dir=self.folder)) / "out.cxi"
 
-    def check_file(self, path: Path, whole: dict[str, Any] | None = None, first: int = 0) -> Iterator[str]:
-        """What is wrong with a file that a fault left: with any HDF5, every flushed row has to be right.
-
-        whole : the rows of an undisturbed run, by default of one process; first : the file's first event
-        """
-        whole = whole or self.rows
-        numbers = whole["/LCLS/eventNumber"]
+    def check_file(self, path: Path) -> Iterator[str]:
+        """What is wrong with a file that a fault left: with any HDF5, every flushed row has to be right."""
+        numbers = self.rows["/LCLS/eventNumber"]
         for reader in self.readers:
             seen = reader.look(path, self.names)
             if isinstance(seen, str):
                 yield f"HDF5 {reader.version} cannot read {path.name}: {seen}"
                 continue
             done, rows, digests = seen
-            expected = (numbers >= first) & (numbers < done)
+            expected = numbers < done
             if rows != expected.sum():
                 yield f"{path.name}: {rows} rows of {done} events, there should be {expected.sum()}"
             for name, digest in zip(self.names, digests, strict=True):
-                if digest != hashlib.sha256(whole[name][expected].tobytes()).hexdigest():
+                if digest != hashlib.sha256(self.rows[name][expected].tobytes()).hexdigest():
                     yield f"{path.name}: {name} has wrong rows"
 
     def check_left(self, out: Path) -> Iterator[str]:
@@ -346,31 +342,6 @@ def kill(bench: Bench, kills: int) -> Iterator[Row]:
         yield again
 
 
-def ranks(bench: Bench, kills: int) -> Iterator[Row]:
-    """One of two MPI ranks killed at random moments."""
-    launcher = Path(sys.executable).parent / "mpirun"
-    if not launcher.exists():
-        return
-    row = Row("one of 2 MPI ranks killed")
-    expected: dict[str, bytes] = {}
-    whole: dict[str, Any] = {}  # each rank learns from its own events: not the rows of one process
-    for trial in range(kills + 1):
-        out = bench.fresh()
-        if trial:
-            _kill_a_rank(bench, launcher, out, row, whole)
-        ended = None if out.exists() else _mpi(launcher, bench.arguments(out, "--resume"), out.parent)
-        if ended is not None and ended.wait():
-            row.wrong.append(
-                f"--resume of the job ended with {ended.returncode}: {(out.parent / 'said').read_text()[:300]}"
-            )
-        elif not trial:
-            expected, whole = table(out), rows_of(out)
-        else:
-            row.wrong += [f"{name} differs" for name, values in table(out).items() if values != expected[name]]
-        shutil.rmtree(out.parent)
-    yield row
-
-
 def _mpi(launcher: Path, arguments: Sequence[object], folder: Path) -> subprocess.Popen[bytes]:
     rank = 'echo $$ > "$1.$OMPI_COMM_WORLD_RANK"; shift; exec "$@"'
     command = [
@@ -380,30 +351,6 @@ def _mpi(launcher: Path, arguments: Sequence[object], folder: Path) -> subproces
     environment = {**os.environ, "PATH": f"{launcher.parent}:{os.environ['PATH']}"}
     with (folder / "said").open("wb") as said:
         return subprocess.Popen([str(part) for part in command], stdout=said, stderr=said, env=environment)
-
-
-def _kill_a_rank(bench: Bench, launcher: Path, out: Path, row: Row, whole: dict[str, Any]) -> None:
-    job = _mpi(launcher, bench.arguments(out, "--resume"), out.parent)
-    until = time.monotonic() + 120
-    while (
-        job.poll() is None
-        and time.monotonic() < until
-        and not list(out.parent.glob("out_*.started")) + list(out.parent.glob("out_*.inprogress"))
-    ):
-        time.sleep(0.01)
-    time.sleep(bench.rng.uniform(0, bench.seconds / 2))
-    victim = int((out.parent / f"pid.{bench.rng.randrange(2)}").read_text())
-    try:
-        os.kill(victim, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-    job.wait()
-    row.times += 1
-    row.moments[bench.moment(out) if out.exists() else "in the run"] += 1
-    for number in range(2):
-        for path in out.parent.glob(f"out_{number}.cxi*"):
-            if path.suffix in (".cxi", ".inprogress"):
-                row.wrong += bench.check_file(path, whole, N_EVENTS * number // 2)
 
 
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
@@ -481,7 +428,7 @@ def ranks_asked(bench: Bench, times: int) -> Iterator[Row]:
         out = bench.fresh()
         if trial:
             job = _mpi(launcher, bench.arguments(out), out.parent)
-            _wait_for(out, *(out.with_name(f"out_{number}.cxi.inprogress") for number in range(2)))
+            _wait_for(out, out.with_name("out.cxi.inprogress"))
             time.sleep(bench.rng.uniform(0, bench.seconds / 2))
             job.terminate()
             job.wait()
@@ -745,7 +692,7 @@ def two(bench: Bench, times: int) -> Iterator[Row]:
 
 
 FAULTS: dict[str, Callable[[Bench, int], Iterator[Row]]] = {
-    "kill": kill, "ranks": ranks, "server": server, "signals": signals, "ranks-asked": ranks_asked, "monitor": monitor,
+    "kill": kill, "server": server, "signals": signals, "ranks-asked": ranks_asked, "monitor": monitor,
     "disk": disk, "quota": quota, "file-size": file_size, "memory": memory, "source": source,
     "read-only": read_only, "two": two,
 }  # fmt: skip
