@@ -1,5 +1,5 @@
-// The kernels of device_network.hpp and device_segmentation.hpp. Grids are sized by capacity, so that a batch needs no word
-// from the host; blockIdx.y is the frame.
+// The kernels of device_network.hpp and device_segmentation.hpp. Grids are sized by capacity, so that a batch needs no
+// word from the host; blockIdx.y is the frame.
 #include "peakrt/device_segmentation.hpp"
 
 using namespace peakrt;
