@@ -643,7 +643,7 @@ def wait_for(what: Callable[[], Any], seconds: float = 60) -> Any:
 def test_monitor_finder_worker_and_indexamajig_are_killed(live_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.cxi"
     monitor = ["--monitor"] if find_spec("starlette") and find_spec("uvicorn") else []
-    process = live(live_run, out, "--rate", 20, "--indexers", 2, *monitor, "--", "--seconds=0.05")
+    process = live(live_run, out, "--rate", 8, "--indexers", 2, *monitor, "--", "--seconds=0.05")
     part = part_path(tmp_path / "out.stream", 1)
     wait_for(lambda: part.exists() and part.read_text().count("End chunk") >= 2)
     (broker,) = children(process.pid, "broker")
@@ -668,7 +668,7 @@ def test_the_broker_is_killed(live_run: Path, tmp_path: Path, images: str) -> No
     """What it held is handed out again from the CXI, or, where that has no images, counted and said."""
     out = tmp_path / "out.cxi"
     process = live(
-        live_run, out, "--rate", 40, "--indexers", 1, "--images", images, "--flush-s", 0.2, "--", "--seconds=0.25"
+        live_run, out, "--rate", 20, "--indexers", 1, "--images", images, "--flush-s", 0.2, "--", "--seconds=0.25"
     )
     part = part_path(tmp_path / "out.stream", 1)
     wait_for(lambda: part.exists() and part.read_text().count("End chunk") >= 3)
@@ -695,7 +695,7 @@ def test_the_broker_is_killed(live_run: Path, tmp_path: Path, images: str) -> No
 
 def test_a_run_that_is_killed_leaves_what_it_handed_out_indexed(live_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.cxi"
-    process = live(live_run, out, "--rate", 25, "--flush-s", 0.2, "--", "--seconds=0.1")
+    process = live(live_run, out, "--rate", 10, "--flush-s", 0.2, "--", "--seconds=0.1")
     part = part_path(tmp_path / "out.stream", 1)
     wait_for(lambda: part.exists() and part.read_text().count("End chunk") >= 2)
     (broker,) = children(process.pid, "broker")
@@ -710,7 +710,7 @@ def test_a_run_that_is_killed_leaves_what_it_handed_out_indexed(live_run: Path, 
 
 def test_ctrl_c_finishes_the_files_and_indexes_what_was_found(live_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.cxi"
-    process = live(live_run, out, "--rate", 20, "--", "--seconds=0.1")
+    process = live(live_run, out, "--rate", 8, "--", "--seconds=0.1")
     wait_for((tmp_path / "out.cxi.inprogress").exists)
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
@@ -724,7 +724,7 @@ def test_ctrl_c_finishes_the_files_and_indexes_what_was_found(live_run: Path, tm
 def test_a_batch_system_signals_every_process(live_run: Path, tmp_path: Path, number: int) -> None:
     """The run is what ends in order; nothing that it has started ends before it, but for indexamajig, which is replaced."""
     out = tmp_path / "out.cxi"
-    process = live(live_run, out, "--rate", 20, "--indexers", 2, "--", "--seconds=0.1")
+    process = live(live_run, out, "--rate", 4, "--indexers", 2, "--", "--seconds=0.1")
     part = part_path(tmp_path / "out.stream", 1)
     wait_for(lambda: part.exists() and part.read_text().count("End chunk") >= 2)
     for pid in [process.pid, *descendants(process.pid)]:

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -382,7 +383,7 @@ def test_the_monitor_ends_with_a_run_that_was_killed(small_detector: Detector) -
         "import sys, time; from peakrt.monitor.feed import open_monitor; from peakrt_geometry import load_detector\n"
         "feed = open_monitor('0', load_detector('jungfrau1m')); print(feed.url, feed._child.pid, flush=True); time.sleep(100)"
     )
-    run = subprocess.Popen(["python", "-c", code], stdout=subprocess.PIPE, text=True)
+    run = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert run.stdout is not None
     url, child = run.stdout.readline().split()
     wait_for(lambda: alive(url))
