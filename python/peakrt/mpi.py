@@ -19,6 +19,7 @@ from .contracts import DealtSource, Writer
 from .cxi.columns import EVENT_COLUMNS
 from .cxi.master import write_master
 from .cxi.outputs import OutputLock
+from .extras import need
 from .finder import PeakFinder
 from .pipeline import find_run
 from .search import Summary
@@ -73,8 +74,9 @@ class Job:
 def open_on_all_ranks(open_source: Callable[[], Source]) -> Source:
     """Open the source on every rank. What keeps one rank from it keeps all of them, or the others would wait for it.
 
-    Raises RuntimeError on every rank.
+    Raises RuntimeError on every rank, ImportError without mpi4py.
     """
+    need("a job of several ranks", "mpi", "mpi4py")
     from mpi4py import MPI
 
     source, error = None, ""

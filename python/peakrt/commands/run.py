@@ -17,6 +17,7 @@ from ..contracts import DealtSource
 from ..distributed.backend import Backend
 from ..distributed.search import WorkersSearch
 from ..event import Event
+from ..extras import need
 from ..finder import PeakFinder
 from ..finders.registry import FINDERS
 from ..mpi import in_job, open_on_all_ranks, rank_of_job
@@ -69,6 +70,8 @@ def _run(parsed: argparse.Namespace) -> int:
         return run_in_job(parsed, open_on_all_ranks(lambda: open_inputs(parsed, stop)), stop)
     if in_job():
         raise ValueError(f"--backend {backend} starts its own workers: start peakrt run without mpirun")
+    if backend == "ray":
+        need("--backend ray", "ray", "ray")  # before anything is learned and written
     return _write(parsed, backend, open_inputs(parsed, stop), stop, [])
 
 
