@@ -79,16 +79,12 @@ class Clock:
 class Search(Protocol):
     """Gives what was found in the events of a run, in their order: in this process, or by workers.
 
-    engine : where the finder runs; more : whether there may be more after a stretch
+    more : whether there may be more after a stretch
     error : what has ended the search before its time, None for nothing
     """
 
     more: bool
     error: BaseException | None
-
-    @property
-    def engine(self) -> str:
-        """Where the finder runs."""
 
     def begin(self, start: int, learned: LearnedState | None) -> None:
         """Start at an event's number, with what was learned before it."""
@@ -114,7 +110,28 @@ class Search(Protocol):
         """End whatever helps."""
 
 
-class SearchHere:
+class WithFinder:
+    """What a Search says of its finder, wherever it lets others find."""
+
+    def __init__(self, finder: RunFinder) -> None:
+        self._finder = finder
+        self.more = False
+        self.error: BaseException | None = None
+
+    def learned_state(self) -> LearnedState:
+        """What was learned of the detector so far."""
+        return self._finder.learned_state()
+
+    def good(self, event: Event) -> Good:
+        """Good pixels of an event."""
+        return self._finder.mask_for(event.mask, event.frame.shape)
+
+    def artifacts(self, event: Event) -> Good:
+        """Pixels of an event whose light is no peak's and no smooth scatter."""
+        return self._finder.artifacts(event.frame, event.mask)
+
+
+class SearchHere(WithFinder):
     """A source and a finder in this process, as a Search. Reading runs ahead in a thread of its own.
 
     limit : most events to take; skip : whether to pass over an event that cannot be read; read_ahead : whether to use that
@@ -132,18 +149,12 @@ class SearchHere:
         skip: bool = True,
         read_ahead: bool = True,
     ) -> None:
-        self._source, self._finder, self._threads = source, finder, threads
+        super().__init__(finder)
+        self._source, self._threads = source, threads
         self._limit, self._first, self._skip, self._read_ahead = limit, first, skip, read_ahead
         self._pending: deque[tuple[int, Event | Unusable]] = deque()  # given to the finder, or unusable between those
         self._given = 0  # events read so far
         self._reader: Generator[tuple[int, Event | Unusable] | None, None, None] | None = None
-        self.more = False
-        self.error: BaseException | None = None
-
-    @property
-    def engine(self) -> str:
-        """Where the finder runs."""
-        return self._finder.engine
 
     def begin(self, start: int, learned: LearnedState | None) -> None:
         """Start at an event's number, with what was learned before it."""
@@ -158,18 +169,6 @@ class SearchHere:
         """End the reader's thread: HDF5 does not outlive its threads well."""
         if self._reader is not None:
             self._reader.close()
-
-    def learned_state(self) -> LearnedState:
-        """What was learned of the detector so far."""
-        return self._finder.learned_state()
-
-    def good(self, event: Event) -> Good:
-        """Good pixels of an event."""
-        return self._finder.mask_for(event.mask, event.frame.shape)
-
-    def artifacts(self, event: Event) -> Good:
-        """Pixels of an event whose light is no peak's and no smooth scatter."""
-        return self._finder.artifacts(event.frame, event.mask)
 
     def stretch(
         self, until: float, summary: Summary, clock: Clock, go_on: Callable[[], bool]

@@ -63,6 +63,8 @@ def _run(parsed: argparse.Namespace) -> int:
     backend = parsed.backend or ("mpi" if in_job() else "process")
     if is_stream(parsed.inputs):
         raise ValueError("a stream is read by one process: peakrt find, or peakrt live, takes it")
+    if parsed.workers is not None and parsed.workers < 1:
+        raise ValueError(f"--workers is {parsed.workers}, it should be at least 1")
     stop = catch_signals()
     if backend == "mpi":
         if parsed.workers is not None:
@@ -84,7 +86,7 @@ def run_in_job(parsed: argparse.Namespace, source: Source, stop: list[int]) -> i
 
     if rank_of_job()[0] > 0:
         logging.getLogger("peakrt").setLevel(logging.WARNING)
-        work_as_rank(lambda arguments: (source, _finder_of(arguments, source)))
+        work_as_rank(lambda arguments: (source, take_finder(_parse(arguments), source.detector)))
         return 0
     begun: list[Backend] = []
     try:
@@ -146,12 +148,9 @@ def _start(backend: str, n: int | None, arguments: list[str], on_gpu: bool) -> B
 
 def open_run(arguments: list[str]) -> tuple[Source, PeakFinder]:
     """What a worker needs of a run's arguments: its source and its finder. Raises what opening them raises."""
-    source = open_inputs(_parse(arguments), [])
-    return source, _finder_of(arguments, source)
-
-
-def _finder_of(arguments: list[str], source: Source) -> PeakFinder:
-    return take_finder(_parse(arguments), source.detector)
+    parsed = _parse(arguments)
+    source = open_inputs(parsed, [])
+    return source, take_finder(parsed, source.detector)
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:

@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import deque
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Any
 
 from ..extras import need
-from ..serve import wire
 from .backend import Came, Gone, Happening, Ready
 from .processes import MOST_DEATHS_AT_START
 from .ranges import Range
-from .tables import MOST_BYTES, MOST_HEADER, decode, encode
-from .worker import OpenRun, Worker
+from .tables import encode, from_bytes
+from .worker import OpenRun, describe_run, open_worker
 
 log = logging.getLogger("peakrt")
 
@@ -29,10 +26,7 @@ class _Actor:
     """What runs in an actor's process."""
 
     def __init__(self, job: dict[str, Any], open_run: OpenRun) -> None:
-        if job["peakrt"] != version("peakrt"):
-            raise RuntimeError(f"the run is of PeakRT {job['peakrt']}, this node has {version('peakrt')}")
-        os.chdir(job["folder"])
-        self._worker = Worker(*open_run(job["arguments"]))
+        self._worker = open_worker(job, open_run)
 
     def where(self) -> str:
         """Process and node, once the worker is ready."""
@@ -49,8 +43,6 @@ class Actors:
     name = "ray"
 
     def __init__(self, n: int, arguments: Sequence[str], open_run: OpenRun, *, on_gpu: bool = False) -> None:
-        if n < 1:
-            raise ValueError(f"--workers is {n}, it should be at least 1")
         need("--backend ray", "ray", "ray")
         import ray
 
@@ -67,13 +59,13 @@ class Actors:
                 ray.init(address="auto", **{k: v for k, v in options.items() if k != "include_dashboard"})
             except ConnectionError:
                 ray.init(address="local", num_cpus=n + 1, object_store_memory=100 << 20, **options)
-        self._job = {"arguments": list(arguments), "folder": os.getcwd(), "peakrt": version("peakrt")}
+        self._job = describe_run(arguments)
         self._class: Any = ray.remote(num_cpus=1, num_gpus=1 if on_gpu else 0, max_restarts=0)(_Actor)
         self._open_run = open_run
         self._actors: dict[int, Any] = {}
         self._under_way: dict[Any, int] = {}  # by the reference that will hold the answer: the actor's number
         self._greetings: set[Any] = set()
-        self._happened: deque[Happening] = deque()
+        self._happened: list[Happening] = []
         self._started = self._deaths = 0
         for _ in range(n):
             self._start()
@@ -100,8 +92,7 @@ class Actors:
                 done, _ = self._ray.wait(references, num_returns=len(references), timeout=0)
             for reference in done:
                 self._take(reference)
-        happened = list(self._happened)
-        self._happened.clear()
+        happened, self._happened = self._happened, []
         return happened
 
     def _take(self, reference: Any) -> None:
@@ -115,9 +106,7 @@ class Actors:
                 self._happened.append(Ready(number, answer))
                 return
             self._deaths = 0
-            decoder = wire.Decoder(MOST_HEADER, MOST_BYTES)
-            decoder.feed(answer)
-            self._happened.append(Came(number, decode(*(decoder.take() or ({}, b"")))))
+            self._happened.append(Came(number, from_bytes(answer)))
         except self._ray.exceptions.RayTaskError as error:  # ours: the run cannot be opened, or memory has ended
             self._give_up(number, str(error.cause or error).strip().splitlines()[-1])
         except self._ray.exceptions.RayError as error:

@@ -14,10 +14,9 @@ import signal
 import socket
 import subprocess
 import sys
-from collections import deque
+import time
 from collections.abc import Sequence
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from ..serve import wire
 from .backend import Came, Gone, Happening, Ready
 from .ranges import Range
 from .tables import MOST_BYTES, MOST_HEADER, decode, encode
-from .worker import OpenRun, Worker
+from .worker import OpenRun, describe_run, open_worker
 
 log = logging.getLogger("peakrt")
 
@@ -54,14 +53,12 @@ def gpus() -> list[str]:
 
 
 class _Connection:
-    """A worker at the other end of a socket. name, gpu : of one that has said hello"""
+    """A worker at the other end of a socket. ready : whether it has opened the run"""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.decoder = wire.Decoder(MOST_HEADER, MOST_BYTES)
-        self.pid = 0
         self.ready = False
-        self.tables = 0
 
 
 class Processes:
@@ -75,9 +72,7 @@ class Processes:
     def __init__(
         self, n: int, arguments: Sequence[str], *, on_gpu: bool = False, program: Sequence[str] = PROGRAM
     ) -> None:
-        if n < 1:
-            raise ValueError(f"--workers is {n}, it should be at least 1")
-        self._job = {"arguments": list(arguments), "folder": os.getcwd(), "peakrt": version("peakrt")}
+        self._job = describe_run(arguments)
         self._gpus, self._program = gpus() if on_gpu else [], program
         self._folder = folder_of_runs() / str(os.getpid())
         shutil.rmtree(self._folder, ignore_errors=True)  # of a process of the same number that was killed
@@ -90,7 +85,7 @@ class Processes:
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._connections: dict[int, _Connection] = {}
         self._children: dict[int, tuple[subprocess.Popen[bytes], int]] = {}  # by pid: the process and its place
-        self._happened: deque[Happening] = deque()
+        self._happened: list[Happening] = []
         self._deaths = 0  # in a row, without a table between
         self._complaint = ""
         for place in range(n):
@@ -122,14 +117,13 @@ class Processes:
 
     def wait(self, seconds: float) -> list[Happening]:
         """What has happened, at the latest after so long."""
-        for key, _ in self._selector.select(0 if self._happened else seconds):
+        for key, _ in self._selector.select(seconds):
             if key.fileobj is self._listener:
                 self._accept()
             else:
                 self._read(self._connections[key.fd])
         self._look_at_children()
-        happened = list(self._happened)
-        self._happened.clear()
+        happened, self._happened = self._happened, []
         return happened
 
     def close(self) -> None:
@@ -140,9 +134,10 @@ class Processes:
         self._connections.clear()
         self._listener.close()
         self._selector.close()
+        until = time.monotonic() + END_S  # for all of them together
         for process, _ in self._children.values():
             with suppress(subprocess.TimeoutExpired):
-                process.wait(END_S)
+                process.wait(max(0.0, until - time.monotonic()))
             if process.poll() is None:
                 process.kill()
                 process.wait()
@@ -177,12 +172,11 @@ class Processes:
             self._complaint = str(header["error"])
             raise EOFError(self._complaint)
         if "ready" in header:
-            connection.ready, connection.pid = True, int(header["ready"])
-            place = self._children.get(connection.pid)
-            name = f"worker {connection.pid}" if place is not None else f"worker {connection.pid}, which has joined"
+            connection.ready, pid = True, int(header["ready"])
+            name = f"worker {pid}" if pid in self._children else f"worker {pid}, which has joined"
             self._happened.append(Ready(connection.sock.fileno(), name))
             return
-        self._deaths, connection.tables = 0, connection.tables + 1
+        self._deaths = 0
         self._happened.append(Came(connection.sock.fileno(), decode(header, payload)))
 
     def _drop(self, connection: _Connection, reason: str) -> None:
@@ -226,10 +220,7 @@ def join(address: Path, open_run: OpenRun) -> None:
 def _work(connection: socket.socket, open_run: OpenRun) -> None:
     job, _ = wire.receive(connection)
     try:
-        if job["peakrt"] != version("peakrt"):
-            raise RuntimeError(f"the run is of PeakRT {job['peakrt']}, this is {version('peakrt')}")
-        os.chdir(job["folder"])
-        worker = Worker(*open_run(job["arguments"]))
+        worker = open_worker(job, open_run)
         wire.send(connection, {"ready": os.getpid()})
         while True:
             header, _ = wire.receive(connection)

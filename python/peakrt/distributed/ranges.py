@@ -7,7 +7,7 @@ Nothing here waits, sends or looks at a clock: what happens is told, with the ti
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -35,13 +35,6 @@ class Range:
 
 
 @dataclass
-class _Out:
-    """A range that is being worked on: by whom, each since when."""
-
-    since: dict[int, float] = field(default_factory=dict)
-
-
-@dataclass
 class Counts:
     """What happened in a run. again : ranges given out once more; dropped : tables that came twice; lost : workers that died"""
 
@@ -62,7 +55,7 @@ class Ranges:
         self._end, self._size, self.ahead = end, size, ahead
         self._next = self._taken = first
         self._again: list[Range] = []  # given back by workers that died; in order
-        self._out: dict[Range, _Out] = {}
+        self._out: dict[Range, dict[int, float]] = {}  # by range: its workers, each since when
         self._held: dict[int, list[Range]] = {}  # by worker, also those that another one has finished
         self._tables: dict[int, Table] = {}
         self._deaths: Counter[Range] = Counter()
@@ -82,7 +75,7 @@ class Ranges:
         """A range for a worker, None where there is none to give; now : seconds on any clock."""
         dealt = self._next_range(now, worker)
         if dealt is not None:
-            self._out.setdefault(dealt, _Out()).since[worker] = now
+            self._out.setdefault(dealt, {})[worker] = now
             self._held.setdefault(worker, []).append(dealt)
         return dealt
 
@@ -102,7 +95,7 @@ class Ranges:
         """The oldest range out that has one worker, another one, for much longer than usual."""
         patience = max(STRAGGLER_S, STRAGGLER_TIMES * median(self._seconds)) if self._seconds else 6 * STRAGGLER_S
         for dealt in sorted(self._out):
-            since = self._out[dealt].since
+            since = self._out[dealt]
             if len(since) == 1 and worker not in since and now - next(iter(since.values())) > patience:
                 return dealt
         return None
@@ -116,7 +109,7 @@ class Ranges:
         if done not in self._out:
             self.counts.dropped += 1
             return False
-        self._seconds = [*self._seconds[-63:], now - self._out.pop(done).since[worker]]
+        self._seconds = [*self._seconds[-63:], now - self._out.pop(done)[worker]]
         self._tables[done.first] = table
         return True
 
@@ -127,9 +120,9 @@ class Ranges:
             if held not in self._out:
                 continue
             out = self._out[held]
-            out.since.pop(worker, None)
+            out.pop(worker, None)
             self._deaths[held] += number == 0  # it works on the first; the others were waiting for it
-            if not out.since:
+            if not out:
                 del self._out[held]
                 self._give_again(held)
         self._again.sort()

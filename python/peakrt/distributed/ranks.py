@@ -5,7 +5,7 @@ A rank that dies takes the job with it, as MPI has it; what was written stands, 
 
 from __future__ import annotations
 
-import os
+import json
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -15,8 +15,8 @@ import numpy as np
 from ..serve import wire
 from .backend import Came, Happening, Ready
 from .ranges import Range
-from .tables import MOST_BYTES, MOST_HEADER, decode, encode
-from .worker import OpenRun, Worker
+from .tables import encode, from_bytes
+from .worker import OpenRun, Worker, describe_run, open_worker
 
 #: Tags of the messages: to a worker a range or the end, from it that it is ready, a table, or what keeps it from working.
 _RANGE, _END, _READY, _TABLE, _ERROR = range(1, 6)
@@ -39,7 +39,7 @@ class Ranks:
         self._open = set(range(1, self._world.size))
         if not self._open:
             raise RuntimeError("--backend mpi needs a job of at least 2 ranks: mpirun -n 5 peakrt run ...")
-        _broadcast(self._world, wire.encode({"arguments": list(arguments), "folder": os.getcwd()}))
+        _broadcast(self._world, json.dumps(describe_run(arguments)).encode())
 
     def give(self, worker: int, events: Range) -> None:
         """Send a range to a rank; MPI keeps so small a message until it is wanted."""
@@ -63,7 +63,7 @@ class Ranks:
             return Ready(rank, f"rank {rank}")
         if tag == _ERROR:
             raise RuntimeError(f"rank {rank}: {buffer.decode(errors='replace')}")
-        return Came(rank, _table(bytes(buffer)))
+        return Came(rank, from_bytes(bytes(buffer)))
 
     def close(self) -> None:
         """Tell the ranks that the run is over."""
@@ -87,13 +87,9 @@ def work_as_rank(open_run: OpenRun) -> None:
     message = _broadcast(world, b"")
     if not message:
         return
-    decoder = wire.Decoder(MOST_HEADER, 0)
-    decoder.feed(message)
-    job, _ = decoder.take() or ({}, b"")
     worker: Worker | None = None
     try:
-        os.chdir(job["folder"])
-        worker = Worker(*open_run(job["arguments"]))
+        worker = open_worker(json.loads(message), open_run)
         world.Send([b"", MPI.BYTE], dest=0, tag=_READY)
     except (OSError, ValueError, RuntimeError, MemoryError, ImportError) as error:
         _complain(world, error)
@@ -128,12 +124,3 @@ def _broadcast(world: Any, message: bytes) -> bytes:
     buffer = bytearray(message) if world.rank == 0 else bytearray(int(length[0]))
     world.Bcast([buffer, MPI.BYTE], root=0)
     return bytes(buffer)
-
-
-def _table(message: bytes) -> Any:
-    decoder = wire.Decoder(MOST_HEADER, MOST_BYTES)
-    decoder.feed(message)
-    taken = decoder.take()
-    if taken is None:
-        raise ValueError("a rank sent no whole table")
-    return decode(*taken)

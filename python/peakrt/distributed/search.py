@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..contracts import Writer
-from ..event import Event
 from ..finder import PeakFinder
 from ..finders.learned import LearnedState
-from ..masks import Good
 from ..peaks import PeakArray
-from ..search import Clock, Found, Summary, Unusable
+from ..search import Clock, Found, Summary, Unusable, WithFinder
 from ..sources import Source
 from ..sources.open import FileSource
 from .backend import Backend, Came, Gone, Ready
@@ -41,7 +39,7 @@ class WorkerCounts:
     finding_s: float = 0.0
 
 
-class WorkersSearch:
+class WorkersSearch(WithFinder):
     """A Search (peakrt.search) by the workers of a back end.
 
     source, finder : read and mask the events that are written; nothing is found here
@@ -60,7 +58,8 @@ class WorkersSearch:
         end: int,
         misses_every_s: float | None = None,
     ) -> None:
-        self._source, self._finder, self._writer, self._end = source, finder, writer, end
+        super().__init__(finder)
+        self._source, self._writer, self._end = source, writer, end
         self._start_workers = start_workers
         self._backend: Backend | None = None
         self._all_frames = writer.output.events == "all" or writer.output.powder != "none"
@@ -69,15 +68,8 @@ class WorkersSearch:
         self._workers: dict[int, WorkerCounts] = {}
         self.workers: list[WorkerCounts] = []
         self.ranges = Ranges(0, 0)
-        self.more = False
-        self.error: BaseException | None = None
         if isinstance(source, FileSource):
             source.keep_open()
-
-    @property
-    def engine(self) -> str:
-        """Where the finder runs, in words."""
-        return self._finder.engine
 
     def begin(self, start: int, learned: LearnedState | None) -> None:
         """Start at an event's number. What was learned stands in the run's arguments, so nothing changes on the way."""
@@ -91,18 +83,6 @@ class WorkersSearch:
         if self._backend is not None:
             self._backend.close()
             self._backend = None
-
-    def learned_state(self) -> LearnedState:
-        """What was learned beforehand."""
-        return self._finder.learned_state()
-
-    def good(self, event: Event) -> Good:
-        """Good pixels of an event."""
-        return self._finder.mask_for(event.mask, event.frame.shape)
-
-    def artifacts(self, event: Event) -> Good:
-        """Pixels of an event whose light is no peak's and no smooth scatter."""
-        return self._finder.artifacts(event.frame, event.mask)
 
     def stretch(
         self, until: float, summary: Summary, clock: Clock, go_on: Callable[[], bool]

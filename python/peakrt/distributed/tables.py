@@ -86,3 +86,13 @@ def decode(header: Mapping[str, Any], payload: bytes) -> Table:
     except (KeyError, TypeError, StopIteration, ValueError) as error:
         raise ValueError(f"a worker sent no table of peaks: {error or 'it ends too early'}") from error
     return Table(first, outcomes, *seconds)
+
+
+def from_bytes(message: bytes) -> Table:
+    """The table of a message that came whole. Raises ValueError for what is none."""
+    decoder = wire.Decoder(MOST_HEADER, MOST_BYTES)
+    decoder.feed(message)
+    taken = decoder.take()
+    if taken is None:
+        raise ValueError("a worker sent no table of peaks: the message is not whole")
+    return decode(*taken)

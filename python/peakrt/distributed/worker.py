@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from importlib.metadata import version
+from typing import Any
 
 from ..finder import PeakFinder
 from ..peaks import PeakArray
@@ -15,6 +18,19 @@ from .tables import Refused, Table
 
 #: Opens the source of a run's arguments, and makes its finder.
 OpenRun = Callable[[list[str]], tuple[Source, PeakFinder]]
+
+
+def describe_run(arguments: Sequence[str]) -> dict[str, Any]:
+    """What a worker is told of a run: its arguments, the folder that names in them start from, the version."""
+    return {"arguments": list(arguments), "folder": os.getcwd(), "peakrt": version("peakrt")}
+
+
+def open_worker(run: Mapping[str, Any], open_run: OpenRun) -> Worker:
+    """The worker of a run that was described. Raises RuntimeError for one of another version, and what opening it raises."""
+    if run["peakrt"] != version("peakrt"):
+        raise RuntimeError(f"the run is of PeakRT {run['peakrt']}, this is {version('peakrt')}")
+    os.chdir(run["folder"])
+    return Worker(*open_run(run["arguments"]))
 
 
 class Worker:
