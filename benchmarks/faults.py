@@ -42,6 +42,7 @@ from peakrt.cxi.writer import growing
 from peakrt.finder import PeakFinder
 from peakrt.serve.remote import RemoteFinder, server_status
 
+from .mpi import FLAGS
 from .one_panel import one_panel
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -345,7 +346,7 @@ def kill(bench: Bench, kills: int) -> Iterator[Row]:
 def _mpi(launcher: Path, arguments: Sequence[object], folder: Path) -> subprocess.Popen[bytes]:
     rank = 'echo $$ > "$1.$OMPI_COMM_WORLD_RANK"; shift; exec "$@"'
     command = [
-        launcher, "--allow-run-as-root", "--oversubscribe", "--mca", "mpi_yield_when_idle", "1", "--mca", "osc", "^ucx",
+        launcher, *FLAGS,
         "-n", 2, "sh", "-c", rank, "sh", folder / "pid", sys.executable, "-m", "peakrt.cli", "find", *arguments,
     ]  # fmt: skip
     environment = {**os.environ, "PATH": f"{launcher.parent}:{os.environ['PATH']}"}

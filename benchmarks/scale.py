@@ -46,24 +46,10 @@ from peakrt.search import Summary
 from peakrt_geometry import Detector
 from peakrt_geometry.crystfel import parse_geom
 
+from .one_panel import one_panel
+
 SIDE, HITS_OF_10, PEAKS_OF_A_HIT = 16, 3, 100
-GEOMETRY = f"""photon_energy = 9500 eV
-clen = 0.1 m
-res = 5000
-adu_per_photon = 1
-data = /data
-dim0 = %
-dim1 = ss
-dim2 = fs
-p/min_fs = 0
-p/max_fs = {SIDE - 1}
-p/min_ss = 0
-p/max_ss = {SIDE - 1}
-p/corner_x = 0
-p/corner_y = 0
-p/fs = x
-p/ss = y
-"""
+GEOMETRY = one_panel(SIDE, "adu_per_photon = 1\n")
 
 
 class Frames:

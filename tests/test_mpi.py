@@ -106,21 +106,13 @@ def test_summary_names_every_rank() -> None:
 # Real MPI
 
 
+#: More ranks than cores, which wait without burning them; UCX has no one-sided communication that all machines stand.
+MPI_FLAGS = ("--allow-run-as-root", "--oversubscribe", "--mca", "mpi_yield_when_idle", "1", "--mca", "osc", "^ucx")
+
+
 def mpirun(python: str, n: int, *command: object, **options) -> subprocess.CompletedProcess[str]:
     launcher = Path(python).parent / "mpirun"
-    flags = [
-        "--allow-run-as-root",
-        "--oversubscribe",
-        "--mca",
-        "mpi_yield_when_idle",
-        "1",
-        "--mca",
-        "osc",
-        "^ucx",
-        "-n",
-        n,
-    ]
-    given = [str(part) for part in (launcher, *flags, python, *command)]
+    given = [str(part) for part in (launcher, *MPI_FLAGS, "-n", n, python, *command)]
     environment = {**os.environ, "PATH": f"{launcher.parent}:{os.environ['PATH']}"}
     return subprocess.run(given, capture_output=True, text=True, timeout=300, check=False, env=environment, **options)
 

@@ -7,7 +7,6 @@ more is learned, so that peaks depend neither on the number of threads or ranks 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from ..finders.bad_pixels import COUNTED_PIXEL
 from ..finders.learned import LearnedState
 from ..hdf5_items import find_dataset, number_type, open_hdf5, read, shape_of
 from .columns import BAD_PIXELS, FILE_FORMAT, GAIN, PROVENANCE
+from .outputs import whole_file
 
 #: More bad pixels than a detector of 16 megapixels can have and still be of use; read before memory is taken.
 _MOST = 1 << 22
@@ -105,16 +105,10 @@ def read_learned(path: Path, *, said_by: str = "") -> LearnedFile:
 
 def write_learned(path: Path, state: LearnedState, width: int, provenance: Mapping[str, Any]) -> None:
     """Write what a finder has learned, whole or not at all; width : of its frames' slab, pixels."""
-    started = path.with_name(path.name + ".started")
-    try:
-        with h5py.File(started, "w", libver=FILE_FORMAT) as file:
-            file[GAIN] = np.float64(np.nan if state.gain is None else state.gain)
-            file[BAD_PIXELS] = state.bad_pixels(width)
-            file[PROVENANCE].attrs["run"] = json.dumps(provenance, sort_keys=True, default=str)
-        os.replace(started, path)
-    except BaseException:
-        started.unlink(missing_ok=True)
-        raise
+    with whole_file(path) as started, h5py.File(started, "w", libver=FILE_FORMAT) as file:
+        file[GAIN] = np.float64(np.nan if state.gain is None else state.gain)
+        file[BAD_PIXELS] = state.bad_pixels(width)
+        file[PROVENANCE].attrs["run"] = json.dumps(provenance, sort_keys=True, default=str)
 
 
 def _is_number(dataset: h5py.Dataset) -> bool:

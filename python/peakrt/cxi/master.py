@@ -27,6 +27,7 @@ from .columns import (
     UNUSABLE,
     UNUSABLE_REASON,
 )
+from .outputs import whole_file
 from .writer import growing, write_companions
 
 
@@ -38,15 +39,10 @@ def write_master(path: Path, ranks: Sequence[Path], detector: Detector) -> int:
     """
     if not ranks:
         raise ValueError("there is no rank file to join: no rank has seen an event")
-    unfinished = path.with_name(path.name + ".started")
-    try:
-        hits, images, gain = _join(unfinished, path.parent, ranks)
+    with whole_file(path) as started:
+        hits, images, gain = _join(started, path.parent, ranks)
         if images:
             write_companions(path, detector, np.flatnonzero(hits), gain)
-        os.replace(unfinished, path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
     return len(hits)
 
 

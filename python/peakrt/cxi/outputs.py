@@ -10,6 +10,7 @@ import os
 import socket
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 log = logging.getLogger("peakrt")
@@ -65,6 +66,18 @@ def check_unfinished(cxi: Path, *, overwrite: bool = False, resume: bool = False
         raise FileExistsError(
             f"{unfinished} is there from an earlier run: go on with --resume, or begin anew with --overwrite"
         )
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A name to write a file under that gets its own name once it is whole; whatever goes wrong before, nothing is left."""
+    started = path.with_name(path.name + ".started")
+    try:
+        yield started
+        os.replace(started, path)
+    except BaseException:
+        started.unlink(missing_ok=True)
+        raise
 
 
 def _same_file(a: Path, b: Path) -> bool:

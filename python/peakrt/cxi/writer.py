@@ -55,7 +55,7 @@ from .columns import (
     UNUSABLE_REASON,
 )
 from .indexing import index_command
-from .outputs import OutputLock, check_outputs, check_unfinished, companion_paths, unfinished_path
+from .outputs import OutputLock, check_outputs, check_unfinished, companion_paths, unfinished_path, whole_file
 
 #: HDF5 keeps what it knows of every chunk that it has written in memory, 12 kB a row, until the file is closed: it is closed
 #: and opened again after so many rows, which bounds that to 24 MB and takes some ms (benchmarks/long_run.py).
@@ -551,13 +551,8 @@ def write_companions(path: Path, detector: Detector, hits: npt.NDArray[np.int64]
 
 def _replace_text(path: Path, text: str) -> None:
     """Write a text file that is there whole or not at all."""
-    started = path.with_name(path.name + ".started")
-    try:
+    with whole_file(path) as started:
         started.write_text(text, encoding="utf-8")
-        os.replace(started, path)
-    except BaseException:
-        started.unlink(missing_ok=True)
-        raise
 
 
 def has_gain(detector: Detector) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from peakrt.commands.options import add_geometry, load_geometry
 from peakrt.commands.program import add_command
 from peakrt.cxi.columns import FILE_FORMAT
 from peakrt.cxi.learned_file import read_learned
+from peakrt.cxi.outputs import whole_file
 from peakrt.cxi.reader import SlabPeaks, read_cxi_peaks
 from peakrt.peaks import PEAK, PeakArray
 from peakrt.sources import open_source
@@ -85,18 +85,12 @@ def write_fits(path: Path, fits: list[npt.NDArray[np.void]]) -> None:
 
     The file gets its name when it is whole.
     """
-    started = path.with_name(path.name + ".started")
-    try:
-        with h5py.File(started, "w", libver=FILE_FORMAT) as file:
-            file["row"] = np.repeat(np.arange(len(fits)), [len(each) for each in fits])
-            file["peak"] = np.concatenate([np.arange(len(each)) for each in fits])
-            whole = np.concatenate(fits)
-            for name in PROFILE_FIT.names or ():
-                file[name] = whole[name]
-        os.replace(started, path)
-    except BaseException:
-        started.unlink(missing_ok=True)
-        raise
+    with whole_file(path) as started, h5py.File(started, "w", libver=FILE_FORMAT) as file:
+        file["row"] = np.repeat(np.arange(len(fits)), [len(each) for each in fits])
+        file["peak"] = np.concatenate([np.arange(len(each)) for each in fits])
+        whole = np.concatenate(fits)
+        for name in PROFILE_FIT.names or ():
+            file[name] = whole[name]
 
 
 def _summary(fits: npt.NDArray[np.void], seconds: float) -> list[str]:
