@@ -52,7 +52,7 @@ def test_data_types_import_only_numpy() -> None:
 ROWS = (
     "event peaks config stream_file arrays hdf5_items npy filters environment extras signals memory _native",
     "contracts finders masks models gpu finder",
-    "sources cxi writers",
+    "sources cxi screening writers",
     "search pipeline progress mpi distributed serve live pictures monitor info bench",
     "commands cli",
 )
@@ -153,12 +153,15 @@ def test_nothing_unpickles() -> None:
 
 
 def test_the_documentation_lists_every_column() -> None:
-    from peakrt.cxi.columns import EVENT_COLUMNS, N_PEAKS, PEAK_COLUMNS, PROGRESS
+    from peakrt.cxi.columns import EVENT_COLUMNS, N_PEAKS, PEAK_COLUMNS, PROGRESS, SCREENING_COLUMNS
 
     text = (ROOT / "docs/cxi.md").read_text()
     for column in (*PEAK_COLUMNS, *EVENT_COLUMNS):
         assert f"| `{column.path}` |" in text
         assert column.meaning in text
+    for path, meaning in SCREENING_COLUMNS.items():
+        assert f"| `{path}` |" in text
+        assert meaning in text
     assert N_PEAKS in text
     assert PROGRESS in text
 

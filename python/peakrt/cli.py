@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from .commands import bench, broker, engine, find, info, learn, live, report, run, serve, view, worker
+from .commands import bench, broker, engine, find, info, learn, live, report, run, screen, serve, view, worker
 from .commands.program import Parser, run_program
 
 #: In the order of the help.
@@ -20,6 +20,7 @@ COMMANDS = (
     view,
     info,
     report,
+    screen,
     serve,
     broker,
     engine,

@@ -106,6 +106,14 @@ EVENT_COLUMNS = (
     EventColumn(f"{RESULT}/nPeaksFound", np.int32, lambda e, p, i: len(p), "peaks found, before the columns ran out"),
 )
 
+#: Probabilities of each event, in the order in which of_peaks gives them: path and meaning, all (N,) float32.
+SCREENING_COLUMNS = {
+    f"{RESULT}/probabilityHit": "of 10 or more visible peaks",
+    f"{RESULT}/probabilityMaybe": "of 4 to 9 visible peaks",
+    f"{RESULT}/probabilityMiss": "of fewer visible peaks",
+    f"{RESULT}/probabilityIndexable": "that an indexer finds the lattice",
+}
+
 #: Written last: a row counts once its number of peaks stands.
 N_PEAKS = f"{RESULT}/nPeaks"
 

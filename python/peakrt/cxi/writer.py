@@ -30,6 +30,7 @@ from ..finders.bad_pixels import COUNTED_PIXEL
 from ..finders.learned import LearnedState
 from ..hdf5_items import first_line, read
 from ..peaks import PeakArray
+from ..screening.counts import of_peaks
 from .columns import (
     ARTIFACTS,
     BAD_PIXELS,
@@ -50,6 +51,7 @@ from .columns import (
     PROGRESS,
     PROVENANCE,
     RESULT,
+    SCREENING_COLUMNS,
     SOURCE,
     UNUSABLE,
     UNUSABLE_REASON,
@@ -151,7 +153,9 @@ class CxiWriter:
             _grow(file, column.path, (n,), column.dtype, axes="experiment_identifier:peaks")
         for event_column in EVENT_COLUMNS:
             _grow(file, event_column.path, (), event_column.dtype, axes="experiment_identifier")
-        _grow(file, N_PEAKS, (), np.int32, axes="experiment_identifier")
+        for path in (N_PEAKS, *SCREENING_COLUMNS):
+            dtype = np.int32 if path == N_PEAKS else np.float32
+            _grow(file, path, (), dtype, axes="experiment_identifier")
         result["nPeaks"].attrs.update(minPeaks=self.hits.min_peaks, maxPeaks=n)
         if self.output.images != "none":
             self._create_images(file, slab, event.frame.dtype)
@@ -382,6 +386,9 @@ class CxiWriter:
         for event_column in EVENT_COLUMNS:
             values = [event_column.value(event, peaks, number) for event, _, peaks, number in rows]
             self._extend(event_column.path, np.array(values, event_column.dtype))
+        probabilities = np.array([of_peaks(peaks) for _, _, peaks, _ in rows], np.float32)
+        for path, of_events in zip(SCREENING_COLUMNS, probabilities.T, strict=True):
+            self._extend(path, of_events)
         self._extend(SOURCE, np.array([str(event).encode()[-512:] for event, *_ in rows], "S512"))
         self._extend(N_PEAKS, np.array([len(kept) for _, kept, _, _ in rows], np.int32))
         self.n_rows = end
@@ -619,5 +626,5 @@ def _grow(
 
 def growing(file: h5py.File) -> list[str]:
     """Datasets with one row an event."""
-    paths = [column.path for column in (*PEAK_COLUMNS, *EVENT_COLUMNS)] + [N_PEAKS, SOURCE]
+    paths = [column.path for column in (*PEAK_COLUMNS, *EVENT_COLUMNS)] + [*SCREENING_COLUMNS, N_PEAKS, SOURCE]
     return paths + [path for path in (DATA, ARTIFACTS) if path in file]
