@@ -94,12 +94,14 @@ void describe(const ProposePlan& plan, Dtype dtype, const void* frame, const Pro
   const std::vector<Candidate>& list = ws.candidates;
   std::vector<float> strength(list.size());
   std::fill(numbers, numbers + list.size() * kFeatures, 0.f);
+  Patch patch;
   with_dtype(dtype, frame, [&](const auto* data) {
     for (std::size_t i = 0; i < list.size(); ++i) {
       const Candidate& c = list[i];
       float* own = numbers + i * kFeatures;
-      describe(view_of(plan, data, ws, c.asic), c.ss, c.fs, c.local, ws.noise3, ws.noise5, plan.radial,
-               plan.bins.n_bins, own);
+      const auto view = view_of(plan, data, ws, c.asic);
+      patch.fill(Alone(), view, c.ss, c.fs, c.local);
+      describe(patch, view, c.ss, c.fs, c.local, ws.noise3, ws.noise5, plan.radial, plan.bins.n_bins, own);
       own[f_rival_distance] = 9;
       strength[i] = own[f_sum3_poisson];
     }
@@ -128,11 +130,13 @@ void measure_peaks(const ProposePlan& plan, float gain, Dtype dtype, const void*
     others[i].push_back({std::int16_t(o.ss - c.ss), std::int16_t(o.fs - c.fs), j < i});
   });
   peaks->clear();
+  MeasureShared shared;
   with_dtype(dtype, frame, [&](const auto* data) {
     for (std::size_t i = 0; i < accepted.size(); ++i) {
       const auto view = view_of(plan, data, ws, accepted[i].asic);
       using T = std::remove_cv_t<std::remove_pointer_t<decltype(data)>>;
-      Measurement<T> measurement(view, accepted[i], gain, ws.noise3, others[i].data(), int(others[i].size()));
+      Measurement<T, Alone> measurement(Alone(), &shared, view, accepted[i], gain, ws.noise3, others[i].data(),
+                                        int(others[i].size()));
       peaks->push_back(measurement.measure(accepted_scores[i]));
     }
   });

@@ -32,15 +32,6 @@ void above(const DeviceBatch& batch, const T* frames, int frame, std::int64_t bl
   above_body(batch, data, frame, int(block), bits & batch.block_good[block]);
 }
 
-template <class T>
-void sweep(const NetworkBatch& batch, const T* frames, int frame, std::int64_t sweep) {
-  static SweepShared shared;
-  constexpr int kThreads = 7;  // any number will do
-  for (int phase = 0; phase < kSweepPhases; ++phase)
-    for (int thread = 0; thread < kThreads; ++thread)
-      sweep_phase(batch, frames, frame, int(sweep), phase, thread, kThreads, &shared);
-}
-
 // How numpy writes a type; an address is a number there.
 template <class T>
 const char* format_of() {
@@ -123,24 +114,36 @@ void network_twin(const char* kernel, const NetworkBatch& b, Dtype dtype, const 
   if (name == #NAME)          \
     return run([&]([[maybe_unused]] int f) { return N; }, [&](int f, [[maybe_unused]] std::int64_t k) { CALL; });
 #define PIXEL_KERNEL KERNEL
+#define TEAM_KERNEL(NAME, N, SIZE, SHARED, CALL)                                                 \
+  if (name == #NAME) {                                                                           \
+    static SHARED shared;                                                                        \
+    [[maybe_unused]] SHARED* s = &shared;                                                        \
+    const Alone team{};                                                                          \
+    return run([&]([[maybe_unused]] int f) { return N; }, [&](int f, std::int64_t k) { CALL; }); \
+  }
+#define PIXEL_TEAM_KERNEL TEAM_KERNEL
 #include "peakrt/network_kernels.def"
+#undef PIXEL_TEAM_KERNEL
+#undef TEAM_KERNEL
 #undef PIXEL_KERNEL
 #undef KERNEL
     if (name == "age") return grid(1, fixed(b.shape.pixels()), [&](int, std::int64_t i) { age_body(b, i); });
-    if (name == "sweep") return run(fixed(b.n_sweeps), [&](int f, std::int64_t i) { sweep(b, frames, f, i); });
     unknown(name);
   });
 }
 
 std::vector<Kernel> network_kernels() {
   return {
-#define KERNEL(NAME, N, CALL) {#NAME, false},
-#define PIXEL_KERNEL(NAME, N, CALL) {#NAME, true},
+#define KERNEL(NAME, N, CALL) {#NAME, false, 0},
+#define PIXEL_KERNEL(NAME, N, CALL) {#NAME, true, 0},
+#define TEAM_KERNEL(NAME, N, SIZE, SHARED, CALL) {#NAME, false, SIZE},
+#define PIXEL_TEAM_KERNEL(NAME, N, SIZE, SHARED, CALL) {#NAME, true, SIZE},
 #include "peakrt/network_kernels.def"
+#undef PIXEL_TEAM_KERNEL
+#undef TEAM_KERNEL
 #undef PIXEL_KERNEL
 #undef KERNEL
-      {"age", false},
-      {"sweep", true},
+      {"age", false, 0},
   };
 }
 

@@ -133,6 +133,7 @@ template <class T>
 void noise_of_sums(const ProposePlan& plan, const T* frame, ProposeWorkspace& ws) {
   const std::size_t n = plan.windows.size();
   ws.noise_values.resize(2 * n * kSums);
+  WindowShared shared;
   for (std::size_t w = 0; w < n; ++w) {
     const SigmaView<T> view{frame,
                             plan.bins.bin.data(),
@@ -142,7 +143,7 @@ void noise_of_sums(const ProposePlan& plan, const T* frame, ProposeWorkspace& ws
                             plan.bins.shape,
                             plan.bins.asics[plan.windows[w].asic]};
     float* values = ws.noise_values.data() + 2 * w * kSums;
-    window_sums(view, plan.windows[w], values, values + kSums);
+    window_sums(Alone(), &shared, view, plan.windows[w], values, values + kSums);
   }
   ws.noise3 = clipped_sigma(ws.noise_values, 0, n, kMostNoise3);
   ws.noise5 = clipped_sigma(ws.noise_values, 1, n, kMostNoise5);

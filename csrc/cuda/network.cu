@@ -34,26 +34,35 @@ __device__ void each(std::int64_t n, Body&& body) {
   TYPED_KERNEL(NAME, u4, std::uint32_t, N, CALL) \
   TYPED_KERNEL(NAME, i4, std::int32_t, N, CALL)  \
   TYPED_KERNEL(NAME, f4, float, N, CALL)
+
+// Teams of SIZE threads, kTeamThreads a block.
+#define TEAM_BODY(N, SIZE, SHARED, CALL)                                                           \
+  {                                                                                                \
+    alignas(8) __shared__ char of_teams[kTeamThreads / SIZE * sizeof(SHARED)];                     \
+    [[maybe_unused]] SHARED* s = reinterpret_cast<SHARED*>(of_teams) + threadIdx.x / SIZE;         \
+    const int f = blockIdx.y;                                                                      \
+    if (b.skips(f)) return;                                                                        \
+    const Team<SIZE> team{};                                                                       \
+    for (std::int64_t k = thread_number() / SIZE; k < N; k += gridDim.x * (kTeamThreads / SIZE)) { \
+      CALL;                                                                                        \
+      team.meet();                                                                                 \
+    }                                                                                              \
+  }
+#define TEAM_KERNEL(NAME, N, SIZE, SHARED, CALL)                                            \
+  extern "C" __global__ void __launch_bounds__(kTeamThreads) network_##NAME(NetworkBatch b) \
+      TEAM_BODY(N, SIZE, SHARED, CALL)
+#define TYPED_TEAM_KERNEL(NAME, SUFFIX, T, N, SIZE, SHARED, CALL) \
+  extern "C" __global__ void __launch_bounds__(kTeamThreads)      \
+      network_##NAME##_##SUFFIX(NetworkBatch b, const T* frames) TEAM_BODY(N, SIZE, SHARED, CALL)
+#define PIXEL_TEAM_KERNEL(NAME, N, SIZE, SHARED, CALL)              \
+  TYPED_TEAM_KERNEL(NAME, u2, std::uint16_t, N, SIZE, SHARED, CALL) \
+  TYPED_TEAM_KERNEL(NAME, i2, std::int16_t, N, SIZE, SHARED, CALL)  \
+  TYPED_TEAM_KERNEL(NAME, u4, std::uint32_t, N, SIZE, SHARED, CALL) \
+  TYPED_TEAM_KERNEL(NAME, i4, std::int32_t, N, SIZE, SHARED, CALL)  \
+  TYPED_TEAM_KERNEL(NAME, f4, float, N, SIZE, SHARED, CALL)
 #include "peakrt/network_kernels.def"
 
-// Two kernels that are of another kind: one over the pixels of the map and not of a frame, one by blocks with memory
-// that their threads share.
+// A kernel of another kind: over the pixels of the map and not of a frame.
 extern "C" __global__ void network_age(NetworkBatch b) {
   each(b.shape.pixels(), [&](std::int64_t k) { age_body(b, k); });
 }
-
-#define SWEEP_KERNEL(SUFFIX, T)                                                                               \
-  extern "C" __global__ void __launch_bounds__(256) network_sweep_##SUFFIX(NetworkBatch b, const T* frames) { \
-    __shared__ SweepShared shared;                                                                            \
-    if (b.skips(blockIdx.y)) return;                                                                          \
-    for (int phase = 0; phase < kSweepPhases; ++phase) {                                                      \
-      sweep_phase(b, frames, blockIdx.y, blockIdx.x, phase, threadIdx.x, blockDim.x, &shared);                \
-      __syncthreads();                                                                                        \
-    }                                                                                                         \
-  }
-
-SWEEP_KERNEL(u2, std::uint16_t)
-SWEEP_KERNEL(i2, std::int16_t)
-SWEEP_KERNEL(u4, std::uint32_t)
-SWEEP_KERNEL(i4, std::int32_t)
-SWEEP_KERNEL(f4, float)

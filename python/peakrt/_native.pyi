@@ -15,6 +15,7 @@ NETWORK_BATCH: np.dtype[np.void]
 PEAKFINDER8_BATCH: np.dtype[np.void]
 CONV_LAYER: np.dtype[np.void]
 NETWORK_KERNELS: dict[str, bool]
+NETWORK_TEAMS: dict[str, int]
 BAD_PIXEL: tuple[int, float, float, float]
 
 Array = npt.NDArray[Any]

@@ -76,15 +76,14 @@ cdef extern from "peakrt/device_twin.hpp" namespace "peakrt" nogil:
     cdef struct Kernel:
         const char* name
         bool takes_frames
+        int team
     vector[Kernel] c_network_kernels "peakrt::network_kernels"()
     uint16_t c_to_half "peakrt::to_half"(float)
     void c_conv_twin "peakrt::conv_twin"(const ConvLayer&) except +
     const int kBadFrames, kPasses, kNoisePasses, kDeviceBlock, kSegmentationClasses
     const float kBadShare, kAlone, kDark
     const int kConvChannels, kDeviceLanes, kDeviceGroup, kTile, kSamplesPerBin, kWindows, kSums
-    const int kSweepSs, kSweepFs, kMostHidden
-    cdef struct NoiseSums:
-        pass
+    const int kSweepSs, kSweepFs, kMostHidden, kTeamThreads
     cdef struct Noise:
         pass
 
@@ -527,7 +526,7 @@ def read_out(const float[:, :, ::1] photons, float[:, :, ::1] frame, *, float of
 #: What the device's arrays and grids are sized by.
 DEVICE = {
     "lanes": kDeviceLanes, "group": kDeviceGroup, "tile": kTile, "sums": kSums, "sweep_ss": kSweepSs,
-    "sweep_fs": kSweepFs, "hidden": kMostHidden, "features": kFeatures, "noise_sums_bytes": sizeof(NoiseSums),
+    "sweep_fs": kSweepFs, "hidden": kMostHidden, "features": kFeatures, "team_threads": kTeamThreads,
     "noise_bytes": sizeof(Noise), "samples": kSamplesPerBin, "windows": kWindows, "conv_channels": kConvChannels,
     "passes": kPasses,
     "noise_passes": kNoisePasses, "block": kDeviceBlock, "classes": kSegmentationClasses,
@@ -546,15 +545,17 @@ cdef _struct(const vector[Field]& fields, size_t size):
 
 
 cdef _kernels(const vector[Kernel]& kernels):
-    return {kernels[i].name.decode(): kernels[i].takes_frames for i in range(kernels.size())}
+    names = [kernels[i].name.decode() for i in range(kernels.size())]
+    takes_frames = {names[i]: kernels[i].takes_frames for i in range(kernels.size())}
+    return takes_frames, {names[i]: kernels[i].team for i in range(kernels.size()) if kernels[i].team}
 
 
 #: What kernels are given, as the compiler lays it out.
 NETWORK_BATCH = _struct(c_network_batch_fields(), sizeof(NetworkBatch))
 PEAKFINDER8_BATCH = _struct(c_peakfinder8_batch_fields(), sizeof(DeviceBatch))
 CONV_LAYER = _struct(c_conv_layer_fields(), sizeof(ConvLayer))
-#: The kernels of the candidate and segmentation finders, and whether they are given the frames.
-NETWORK_KERNELS = _kernels(c_network_kernels())
+#: The kernels of the candidate and segmentation finders, and whether they are given the frames; threads of their teams.
+NETWORK_KERNELS, NETWORK_TEAMS = _kernels(c_network_kernels())
 #: Frames and share of frames in which a pixel that is bad stood alone; significance of it, and of the eight around it.
 BAD_PIXEL = (kBadFrames, float(f"{kBadShare:.6g}"), kAlone, kDark)
 

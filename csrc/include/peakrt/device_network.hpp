@@ -1,13 +1,17 @@
-// The candidate finder for a batch of frames, as the body of one thread of each kernel. nvcc makes kernels of these
-// bodies (csrc/cuda/network.cu), the host compiler loops over them (csrc/cpu/device_twin.cpp) so that tests run them
-// without a GPU. The formulas are those of the CPU's finder, from the same headers, and sums run in its order.
+// The candidate finder for a batch of frames, as the body of one thread, or of one team of threads, of each kernel.
+// nvcc makes kernels of these bodies (csrc/cuda/network.cu), the host compiler loops over them
+// (csrc/cpu/device_twin.cpp) so that tests run them without a GPU. The formulas are those of the CPU's finder, from the
+// same headers, and sums run in its order.
 #pragma once
 #include "peakrt/crowd.hpp"
 #include "peakrt/device.hpp"
 #include "peakrt/measurement.hpp"
 #include "peakrt/statistics.hpp"
+#include "peakrt/team.hpp"
 
 namespace peakrt {
+
+constexpr int kTeamThreads = 128;  // threads of a block of teams
 
 constexpr int kSweepSs = 32, kSweepFs = 64;  // pixels that a block of the sweep searches
 constexpr int kMostHidden = 128;             // width of a model's layers
@@ -98,58 +102,78 @@ PEAKRT_HD inline void level_body(const NetworkBatch& batch, int frame, int bin) 
   batch.photons[at] = level.photons;
 }
 
-// 4. Sums of pixels in a window: thread (frame, window).
-template <class T>
-PEAKRT_HD void window_body(const NetworkBatch& batch, const T* frames, int frame, int window) {
+// 4. Sums of pixels in a window: team (frame, window).
+template <class T, class Members>
+PEAKRT_HD void window_body(const NetworkBatch& batch, const T* frames, int frame, int window, Members team,
+                           WindowShared* shared) {
   const Window w = batch.windows[window];
   float* values = batch.noise_values + (std::int64_t(frame) * batch.n_windows + window) * 2 * kSums;
-  window_sums(batch.view(frames, frame, w.asic), w, values, values + kSums);
+  window_sums(team, shared, batch.view(frames, frame, w.asic), w, values, values + kSums);
 }
 
-// 5. Their clipped sums: thread (frame, window, 3 or 5); kNoisePasses times, each followed by
-PEAKRT_HD inline void clip_noise_body(const NetworkBatch& batch, int frame, int window, int which) {
-  const std::int64_t at = (std::int64_t(frame) * batch.n_windows + window) * 2 + which;
-  NoiseSums sums;
-  sums.add(batch.noise_values + at * kSums, batch.noise[2 * frame + which].sigma);
-  batch.noise_sums[at] = sums;
-}
+// What the threads that refine the noise of sums share.
+struct NoiseShared {
+  NoiseSums of_window[kWindows];
+  Noise noise;
+};
 
-// 6. the sigma of sums: thread (frame, 3 or 5).
-PEAKRT_HD inline void refine_noise_body(const NetworkBatch& batch, int frame, int which) {
-  NoiseSums sums;
-  for (int window = 0; window < batch.n_windows; ++window)
-    sums.add(batch.noise_sums[(std::int64_t(frame) * batch.n_windows + window) * 2 + which]);
-  batch.noise[2 * frame + which].refine(sums, which ? kMostNoise5 : kMostNoise3);
+// 5. The sigma of sums, clipped in kNoisePasses: team (frame, 3 or 5).
+template <class Members>
+PEAKRT_HD void noise_body(const NetworkBatch& batch, int frame, int which, Members team, NoiseShared* shared) {
+  const float* values = batch.noise_values + (std::int64_t(frame) * batch.n_windows * 2 + which) * kSums;
+  if (team.rank() == 0) shared->noise = Noise{};
+  team.meet();
+  for (int pass = 0; pass < kNoisePasses; ++pass) {
+    for (int window = team.rank(); window < batch.n_windows; window += team.size) {
+      NoiseSums sums{0, 0, 0};
+      sums.add(values + std::int64_t(window) * 2 * kSums, shared->noise.sigma);
+      shared->of_window[window] = sums;
+    }
+    team.meet();
+    if (team.rank() == 0) {
+      NoiseSums sums{0, 0, 0};
+      for (int window = 0; window < batch.n_windows; ++window) sums.add(shared->of_window[window]);
+      shared->noise.refine(sums, which ? kMostNoise5 : kMostNoise3);
+    }
+    team.meet();
+  }
+  if (team.rank() == 0) batch.noise[2 * frame + which] = shared->noise;
 }
 
 PEAKRT_HD inline float noise_of(const NetworkBatch& batch, int frame, int which) {
   return batch.noise[2 * frame + which].settled();
 }
 
-// 7. The sum of a tile's clipped heights: thread (frame, tile). Columns first, as on the CPU.
-template <class T>
-PEAKRT_HD void tile_body(const NetworkBatch& batch, const T* frames, int frame, int tile) {
+// 6. The sum of a tile's clipped heights: team (frame, tile). Columns first, as on the CPU.
+struct TileShared {
+  float columns[kTile];
+};
+template <class T, class Members>
+PEAKRT_HD void tile_body(const NetworkBatch& batch, const T* frames, int frame, int tile, Members team,
+                         TileShared* shared) {
   const SweepPlace place = batch.tiles[tile];
   const SigmaView<T> view = batch.view(frames, frame, place.asic);
   const float limit = batch.clip().local;
-  float columns[kTile];
-  for (int j = 0; j < kTile; ++j) columns[j] = 0;
-  for (int i = 0; i < kTile; ++i) {
+  for (int j = team.rank(); j < kTile; j += team.size) {
+    float column = 0;
     PEAKRT_UNROLL
-    for (int j = 0; j < kTile; ++j) {
+    for (int i = 0; i < kTile; ++i) {
       float z = 0;
       const bool good = view.z(view.asic.min_ss + place.ss * kTile + i, view.asic.min_fs + place.fs * kTile + j, &z);
-      columns[j] += good ? least(most(z, -limit), limit) : 0.f;
+      column += good ? least(most(z, -limit), limit) : 0.f;
     }
+    shared->columns[j] = column;
   }
+  team.meet();
+  if (team.rank() != 0) return;
   float sum = 0;
-  for (int j = 0; j < kTile; ++j) sum += columns[j];
+  for (int j = 0; j < kTile; ++j) sum += shared->columns[j];
   batch.tile_sum[std::int64_t(frame) * batch.n_tiles + tile] = sum;
 }
 
 PEAKRT_HD inline int tiles_along(int pixels) { return (pixels + kTile - 1) / kTile; }
 
-// 8. The local mean of a tile: of the 3 x 3 tiles around it. Thread (frame, tile).
+// 7. The local mean of a tile: of the 3 x 3 tiles around it. Thread (frame, tile).
 PEAKRT_HD inline void local_body(const NetworkBatch& batch, int frame, int tile) {
   const SweepPlace place = batch.tiles[tile];
   const Asic asic = batch.asics[place.asic];
@@ -161,20 +185,48 @@ PEAKRT_HD inline void local_body(const NetworkBatch& batch, int frame, int tile)
   batch.tile_mean[std::int64_t(frame) * batch.n_tiles + tile] = sum * batch.tile_weight[tile];
 }
 
-// What the threads of a block of the sweep share: heights with a margin of three pixels, their sums along rows, merits.
+// What the threads of a block of the sweep share: the tiles' means, heights with a margin of three pixels, merits with
+// one.
 struct SweepShared {
-  static constexpr int kZ = 3, kSum = 1;  // margins
+  static constexpr int kZ = 3, kMerit = 1;  // margins
   static constexpr int kZSs = kSweepSs + 2 * kZ, kZFs = kSweepFs + 2 * kZ;
-  static constexpr int kSumFs = kSweepFs + 2 * kSum, kMeritSs = kSweepSs + 2 * kSum;
-  float z[kZSs][kZFs], three[kZSs][kSumFs], five[kZSs][kSumFs], merit[kMeritSs][kSumFs];
-};
-constexpr int kSweepPhases = 4;
+  static constexpr int kMeritSs = kSweepSs + 2 * kMerit, kMeritFs = kSweepFs + 2 * kMerit;
+  static constexpr int kTilesSs = kSweepSs / kTile + 2, kTilesFs = kSweepFs / kTile + 2;
+  float local[kTilesSs][kTilesFs], z[kZSs][kZFs], merit[kMeritSs][kMeritFs];
 
-PEAKRT_HD inline float local_mean(const NetworkBatch& batch, int frame, int asic, int ss, int fs) {
-  const Asic& a = batch.asics[asic];
-  const std::int64_t tile = batch.tile_first[asic] + ss / kTile * tiles_along(a.end_fs - a.min_fs) + fs / kTile;
-  return batch.tile_mean[std::int64_t(frame) * batch.n_tiles + tile];
-}
+  // A pixel of the rectangle: its height, sums over 3 x 3 and 5 x 5 pixels in units of their sigma, and merit.
+  struct Sums {
+    float z, s3, s5;
+    PEAKRT_HD float merit() const { return s3 + .5f * z + .5f * s5; }
+  };
+  // Heights of a row summed over three and five columns.
+  struct Row {
+    float three, five, z;
+  };
+  PEAKRT_HD Row row(int ss, int fs) const {
+    const float* at = &z[ss + kZ][fs + kZ];
+    const float three = at[-1] + at[0] + at[1];
+    return {three, three + at[-2] + at[2], at[0]};
+  }
+  PEAKRT_HD static Sums sums(const Row (&r)[5]) {
+    return {r[2].z, (r[1].three + r[2].three + r[3].three) * (1 / 3.f),
+            (r[0].five + r[1].five + r[2].five + r[3].five + r[4].five) * (1 / 5.f)};
+  }
+  PEAKRT_HD Sums sums(int ss, int fs) const {
+    const Row rows[5] = {row(ss - 2, fs), row(ss - 1, fs), row(ss, fs), row(ss + 1, fs), row(ss + 2, fs)};
+    return sums(rows);
+  }
+  // Whether a pixel is the highest of its nine, of equals the first in raster order.
+  PEAKRT_HD bool highest(int ss, int fs) const {
+    const float here = merit[ss + kMerit][fs + kMerit];
+    for (int k = 0; k < 9; ++k) {
+      const float there = merit[ss + kMerit + k / 3 - 1][fs + kMerit + k % 3 - 1];
+      if (k != 4 && (there > here || (k < 4 && there == here))) return false;
+    }
+    return true;
+  }
+};
+static_assert(kSweepSs % kTile == 0 && kSweepFs % kTile == 0, "a rectangle of the sweep is made of whole tiles");
 
 // Appends a candidate if it is significant.
 template <class T>
@@ -189,80 +241,91 @@ PEAKRT_HD void list_candidate(const NetworkBatch& batch, const SigmaView<T>& vie
   if (k < batch.capacity) batch.candidates[batch.row(frame, k)] = c;
 }
 
-// 9. One phase of the search of a rectangle for candidates: thread of a block (frame, sweep); the threads of a block
-// meet after each phase.
-template <class T>
-PEAKRT_HD void sweep_phase(const NetworkBatch& batch, const T* frames, int frame, int sweep, int phase, int thread,
-                           int threads, SweepShared* s) {
+// 8. The search of a rectangle for candidates: team (frame, sweep). A thread goes down a part of a column, and keeps
+// the sums along the last five rows.
+template <class T, class Members>
+PEAKRT_HD void sweep_body(const NetworkBatch& batch, const T* frames, int frame, int sweep, Members team,
+                          SweepShared* s) {
+  constexpr int kParts = 2, kPart = SweepShared::kMeritSs / kParts;
+  static_assert(SweepShared::kMeritSs % kParts == 0 && kPart <= 32, "a part's rows are bits of a number");
   const SweepPlace place = batch.sweeps[sweep];
   const SigmaView<T> view = batch.view(frames, frame, place.asic);
   const int n_ss = view.asic.end_ss - view.asic.min_ss, n_fs = view.asic.end_fs - view.asic.min_fs;
-  if (phase == 0) {
-    for (int i = thread; i < s->kZSs * s->kZFs; i += threads) {
-      const int r = i / s->kZFs, c = i % s->kZFs, ss = place.ss + r - s->kZ, fs = place.fs + c - s->kZ;
-      float z = 0;
-      const bool inside = ss >= 0 && fs >= 0 && ss < n_ss && fs < n_fs;
-      const bool good = inside && view.z(view.asic.min_ss + ss, view.asic.min_fs + fs, &z);
-      s->z[r][c] = good ? z - local_mean(batch, frame, place.asic, ss, fs) : 0.f;
+  const int rows = tiles_along(n_ss), columns = tiles_along(n_fs);
+  const float* means = batch.tile_mean + std::int64_t(frame) * batch.n_tiles + batch.tile_first[place.asic];
+  for (int i = team.rank(); i < s->kTilesSs * s->kTilesFs; i += team.size) {
+    const int r = place.ss / kTile + i / s->kTilesFs - 1, c = place.fs / kTile + i % s->kTilesFs - 1;
+    s->local[i / s->kTilesFs][i % s->kTilesFs] =
+        r >= 0 && r < rows && c >= 0 && c < columns ? means[r * columns + c] : 0;
+  }
+  team.meet();
+  for (int i = team.rank(); i < s->kZSs * s->kZFs; i += team.size) {
+    const int r = i / s->kZFs, c = i % s->kZFs, ss = place.ss + r - s->kZ, fs = place.fs + c - s->kZ;
+    float z = 0;
+    const bool inside = ss >= 0 && fs >= 0 && ss < n_ss && fs < n_fs;
+    const bool good = inside && view.z(view.asic.min_ss + ss, view.asic.min_fs + fs, &z);
+    s->z[r][c] = good ? z - s->local[(r - s->kZ + kTile) / kTile][(c - s->kZ + kTile) / kTile] : 0.f;
+  }
+  team.meet();
+  const auto inside = [&](int ss, int fs) {
+    return place.ss + ss >= 0 && place.fs + fs >= 0 && place.ss + ss < n_ss && place.fs + fs < n_fs;
+  };
+  // The margin's two columns, pixel by pixel
+  for (int i = team.rank(); i < 2 * s->kMeritSs; i += team.size) {
+    const int ss = i / 2 - s->kMerit, fs = i % 2 ? kSweepFs : -s->kMerit;
+    s->merit[ss + s->kMerit][fs + s->kMerit] = inside(ss, fs) ? s->sums(ss, fs).merit() : -INFINITY;
+  }
+  const float level3 = kS3 * noise_of(batch, frame, 0), level5 = kS5 * noise_of(batch, frame, 1);
+  // On the host a thread has many parts: it marks them all before it lists.
+  constexpr int kOfThread = (kParts * kSweepFs + Members::size - 1) / Members::size;
+  std::uint32_t marked[kOfThread] = {};
+  for (int of_thread = 0; of_thread < kOfThread; ++of_thread) {
+    const int part = of_thread * team.size + team.rank();
+    if (part >= kParts * kSweepFs) break;
+    const int fs = part % kSweepFs, first = part / kSweepFs * kPart - s->kMerit;
+    SweepShared::Row last[5] = {
+        {}, s->row(first - 2, fs), s->row(first - 1, fs), s->row(first, fs), s->row(first + 1, fs)};
+    PEAKRT_UNROLL
+    for (int k = 0; k < kPart; ++k) {
+      const int ss = first + k;
+      for (int r = 0; r < 4; ++r) last[r] = last[r + 1];
+      last[4] = s->row(ss + 2, fs);
+      const SweepShared::Sums sums = s->sums(last);
+      const bool searched = ss >= 0 && ss < kSweepSs;
+      s->merit[ss + s->kMerit][fs + s->kMerit] = inside(ss, fs) ? sums.merit() : -INFINITY;
+      if (searched && inside(ss, fs) && ((sums.s3 > level3) | (sums.z > peakrt::kZ) | (sums.s5 > level5)))
+        marked[of_thread] |= 1u << k;
     }
-  } else if (phase == 1) {
-    for (int i = thread; i < s->kZSs * s->kSumFs; i += threads) {
-      const int r = i / s->kSumFs, c = i % s->kSumFs;
-      const float* z = &s->z[r][c + s->kZ - s->kSum];
-      const float t = z[-1] + z[0] + z[1];
-      s->three[r][c] = t;
-      s->five[r][c] = t + z[-2] + z[2];
-    }
-  } else if (phase == 2) {
-    for (int i = thread; i < s->kMeritSs * s->kSumFs; i += threads) {
-      const int r = i / s->kSumFs, c = i % s->kSumFs, ss = place.ss + r - s->kSum, fs = place.fs + c - s->kSum;
-      const bool inside = ss >= 0 && fs >= 0 && ss < n_ss && fs < n_fs;
-      const int at = r + s->kZ - s->kSum;
-      const float a = (s->three[at - 1][c] + s->three[at][c] + s->three[at + 1][c]) * (1 / 3.f);
-      const float b =
-          (s->five[at - 2][c] + s->five[at - 1][c] + s->five[at][c] + s->five[at + 1][c] + s->five[at + 2][c]) *
-          (1 / 5.f);
-      s->merit[r][c] = inside ? a + .5f * s->z[at][c + s->kZ - s->kSum] + .5f * b : -INFINITY;
-    }
-  } else {
-    const float level3 = kS3 * noise_of(batch, frame, 0), level5 = kS5 * noise_of(batch, frame, 1);
-    for (int i = thread; i < kSweepSs * kSweepFs; i += threads) {
-      const int r = i / kSweepFs + s->kSum, c = i % kSweepFs + s->kSum;
-      const int ss = place.ss + r - s->kSum, fs = place.fs + c - s->kSum;
-      if (ss >= n_ss || fs >= n_fs) continue;
-      const float here = s->merit[r][c];
-      bool highest = true;  // of equals the first in raster order
-      PEAKRT_UNROLL
-      for (int k = 0; k < 9; ++k) {
-        if (k == 4) continue;
-        const float there = s->merit[r + k / 3 - 1][c + k % 3 - 1];
-        if (there > here || (k < 4 && there == here)) highest = false;
-      }
-      if (!highest) continue;
-      const int at = r + s->kZ - s->kSum;
-      const float z = s->z[at][c + s->kZ - s->kSum];
-      const float a = (s->three[at - 1][c] + s->three[at][c] + s->three[at + 1][c]) * (1 / 3.f);
-      const float b =
-          (s->five[at - 2][c] + s->five[at - 1][c] + s->five[at][c] + s->five[at + 1][c] + s->five[at + 2][c]) *
-          (1 / 5.f);
-      if (!((a > level3) | (z > peakrt::kZ) | (b > level5))) continue;
+  }
+  team.meet();
+  for (int of_thread = 0; of_thread < kOfThread; ++of_thread) {
+    const int part = of_thread * team.size + team.rank();
+    const int fs = part % kSweepFs, first = part / kSweepFs * kPart - s->kMerit;
+    for (int k = 0; marked[of_thread]; ++k, marked[of_thread] >>= 1) {
+      const int ss = first + k;
+      if (!(marked[of_thread] & 1) || !s->highest(ss, fs)) continue;
+      const SweepShared::Sums sums = s->sums(ss, fs);
       list_candidate(batch, view, frame,
-                     {place.asic, view.asic.panel, view.asic.min_ss + ss, view.asic.min_fs + fs, z, a, b,
-                      local_mean(batch, frame, place.asic, ss, fs)});
+                     {place.asic, view.asic.panel, view.asic.min_ss + place.ss + ss, view.asic.min_fs + place.fs + fs,
+                      sums.z, sums.s3, sums.s5, s->local[ss / kTile + 1][fs / kTile + 1]});
     }
   }
 }
 
-// 10. The numbers of a candidate alone: thread (frame, candidate).
-template <class T>
-PEAKRT_HD void describe_body(const NetworkBatch& batch, const T* frames, int frame, int k) {
+// 9. The numbers of a candidate alone: team (frame, candidate).
+template <class T, class Members>
+PEAKRT_HD void describe_body(const NetworkBatch& batch, const T* frames, int frame, int k, Members team, Patch* patch) {
   const Candidate c = batch.candidates[batch.row(frame, k)];
-  describe(batch.view(frames, frame, c.asic), c.ss, c.fs, c.local, noise_of(batch, frame, 0), noise_of(batch, frame, 1),
-           batch.radial != 0, batch.n_bins, batch.numbers + batch.row(frame, k) * kFeatures);
+  const SigmaView<T> view = batch.view(frames, frame, c.asic);
+  patch->fill(team, view, c.ss, c.fs, c.local);
+  if (team.rank() == 0)
+    describe(*patch, view, c.ss, c.fs, c.local, noise_of(batch, frame, 0), noise_of(batch, frame, 1), batch.radial != 0,
+             batch.n_bins, batch.numbers + batch.row(frame, k) * kFeatures);
 }
 
-// 11. Its neighbours, and its part in the frame's sums: thread (frame, candidate).
-PEAKRT_HD inline void crowd_body(const NetworkBatch& batch, int frame, int k) {
+// 10. Its neighbours, and its part in the frame's sums: team (frame, candidate).
+template <class Members>
+PEAKRT_HD void crowd_body(const NetworkBatch& batch, int frame, int k, Members team) {
   const Candidate* list = batch.candidates + batch.row(frame, 0);
   float* all = batch.numbers + batch.row(frame, 0) * kFeatures;
   float* f = all + std::int64_t(k) * kFeatures;
@@ -271,7 +334,7 @@ PEAKRT_HD inline void crowd_body(const NetworkBatch& batch, int frame, int k) {
   int neighbours = 0;
   float rival = 0, distance = 9;
   std::int64_t where = 0;
-  for (int j = 0; j < batch.listed(frame); ++j) {
+  for (int j = team.rank(); j < batch.listed(frame); j += team.size) {
     const Candidate o = list[j];
     const int ss = c.ss - o.ss, fs = c.fs - o.fs, d2 = ss * ss + fs * fs;
     if (j == k || o.asic != c.asic || d2 > kNear * kNear) continue;
@@ -284,9 +347,16 @@ PEAKRT_HD inline void crowd_body(const NetworkBatch& batch, int frame, int k) {
       where = batch.place(o);
     }
   }
+  neighbours = team.total(neighbours);
+  const float strongest = team.highest(rival);
+  constexpr std::int64_t kNowhere = std::int64_t(1) << 62;
+  const std::int64_t first = team.lowest(strongest > 0 && rival == strongest ? where : kNowhere);
+  if (strongest > 0 ? rival == strongest && where == first : team.rank() == 0) {
+    f[f_rival] = rival_number(strongest, strength);
+    f[f_rival_distance] = distance;
+  }
+  if (team.rank() != 0) return;
   f[f_neighbours] = float(neighbours);
-  f[f_rival] = rival_number(rival, strength);
-  f[f_rival_distance] = distance;
   std::int32_t* crowd = batch.crowd + 3 * frame;
   if (strength > kOfBin) next(batch.clear + batch.bins(frame) + batch.bin[batch.pixel(c)]);
   if (strength > kStrong) next(crowd);
@@ -300,7 +370,7 @@ PEAKRT_HD inline void crowd_body(const NetworkBatch& batch, int frame, int k) {
   batch.second_of[batch.row(frame, at)] = f[f_second_of_height];
 }
 
-// 12. Sorts the frame's sharp peaks by rank: thread (frame, sharp peak).
+// 11. Sorts the frame's sharp peaks by rank: thread (frame, sharp peak).
 PEAKRT_HD inline void rank_body(const NetworkBatch& batch, int frame, int k) {
   const int n = batch.crowd[3 * frame + 1];
   const float *sharpness = batch.sharpness_of + batch.row(frame, 0), *second = batch.second_of + batch.row(frame, 0);
@@ -313,7 +383,7 @@ PEAKRT_HD inline void rank_body(const NetworkBatch& batch, int frame, int k) {
   batch.sorted_sec[batch.row(frame, before2)] = second[k];
 }
 
-// 13. The numbers that the frame gives each of its candidates: thread (frame, candidate).
+// 12. The numbers that the frame gives each of its candidates: thread (frame, candidate).
 PEAKRT_HD inline void frame_body(const NetworkBatch& batch, int frame, int k) {
   const std::int32_t* crowd = batch.crowd + 3 * frame;
   const CrowdNumbers numbers =
@@ -324,37 +394,45 @@ PEAKRT_HD inline void frame_body(const NetworkBatch& batch, int frame, int k) {
   numbers.put(f, batch.clear + batch.bins(frame), batch.bin_pixels, batch.n_bins, bin);
 }
 
-// 14. The model: thread (frame, candidate). Layers as the model file has them (peakrt_lab/export.py).
-PEAKRT_HD inline void score_body(const NetworkBatch& batch, int frame, int k) {
-  const float* f = batch.numbers + batch.row(frame, k) * kFeatures;
+// 13. The model: team (frame, candidate). Layers as the model file has them (peakrt_lab/export.py), but for the weights
+// of the hidden layers, which lie input by input, so that threads side by side read numbers side by side.
+struct ScoreShared {
   float x[kFeatures], first[kMostHidden], second[kMostHidden];
-  for (int i = 0; i < kFeatures; ++i) {
+};
+template <class Members>
+PEAKRT_HD void score_body(const NetworkBatch& batch, int frame, int k, Members team, ScoreShared* s) {
+  const float* f = batch.numbers + batch.row(frame, k) * kFeatures;
+  for (int i = team.rank(); i < kFeatures; i += team.size) {
     const float size = logf(fabsf(f[i]) + 1), value = f[i] > 0 ? size : f[i] < 0 ? -size : 0;
-    x[i] = least(most((value - batch.mean_of[i]) * batch.scale_of[i], -5.f), 5.f);
+    s->x[i] = least(most((value - batch.mean_of[i]) * batch.scale_of[i], -5.f), 5.f);
   }
-  for (int o = 0; o < batch.n_hidden1; ++o) {
+  team.meet();
+  for (int o = team.rank(); o < batch.n_hidden1; o += team.size) {
     float sum = batch.bias1[o];
-    for (int i = 0; i < kFeatures; ++i) sum += batch.weight1[o * kFeatures + i] * x[i];
-    first[o] = most(sum, 0.f);
+    for (int i = 0; i < kFeatures; ++i) sum += batch.weight1[i * batch.n_hidden1 + o] * s->x[i];
+    s->first[o] = most(sum, 0.f);
   }
-  for (int o = 0; o < batch.n_hidden2; ++o) {
+  team.meet();
+  for (int o = team.rank(); o < batch.n_hidden2; o += team.size) {
     float sum = batch.bias2[o];
-    for (int i = 0; i < batch.n_hidden1; ++i) sum += batch.weight2[o * batch.n_hidden1 + i] * first[i];
-    second[o] = most(sum, 0.f);
+    for (int i = 0; i < batch.n_hidden1; ++i) sum += batch.weight2[i * batch.n_hidden2 + o] * s->first[i];
+    s->second[o] = most(sum, 0.f);
   }
+  team.meet();
+  if (team.rank() != 0) return;
   float logit = batch.bias3[0];
-  for (int i = 0; i < batch.n_hidden2; ++i) logit += batch.weight3[i] * second[i];
+  for (int i = 0; i < batch.n_hidden2; ++i) logit += batch.weight3[i] * s->second[i];
   logit = logit * batch.sharpness[0] + batch.sharpness[1];
   batch.scores[batch.row(frame, k)] = 1 / (1 + expf(-logit));
 }
 
-// 15. Counts pixels that stand alone: thread (frame, candidate). bad_pixels.py says why.
+// 14. Counts pixels that stand alone: thread (frame, candidate). bad_pixels.py says why.
 PEAKRT_HD inline void learn_body(const NetworkBatch& batch, int frame, int k) {
   const float* f = batch.numbers + batch.row(frame, k) * kFeatures;
   if (stands_alone(f)) next(batch.times_alone + batch.pixel(batch.candidates[batch.row(frame, k)]));
 }
 
-// 16. Marks those that did so often, and what is beside them: thread (frame, candidate).
+// 15. Marks those that did so often, and what is beside them: thread (frame, candidate).
 PEAKRT_HD inline void mark_body(const NetworkBatch& batch, int frame, int k) {
   const float* f = batch.numbers + batch.row(frame, k) * kFeatures;
   const Candidate c = batch.candidates[batch.row(frame, k)];
@@ -375,45 +453,60 @@ PEAKRT_HD inline float final_score(const NetworkBatch& batch, int frame, int k) 
   return batch.learn && batch.near_bad[batch.pixel(batch.candidates[row])] ? 0.f : batch.scores[row];
 }
 
-// 17. Counts what tells a hit from a blank: thread (frame, candidate).
+// 16. Counts what tells a hit from a blank: thread (frame, candidate).
 PEAKRT_HD inline void sure_body(const NetworkBatch& batch, int frame, int k) {
   if (final_score(batch, frame, k) >= batch.min_score.usual) next(batch.n_sure + frame);
 }
 
-// 18. Keeps a candidate that is the best within kSuppress pixels: thread (frame, candidate).
-PEAKRT_HD inline void suppress_body(const NetworkBatch& batch, int frame, int k) {
+// 17. Keeps a candidate that is the best within kSuppress pixels: team (frame, candidate).
+template <class Members>
+PEAKRT_HD void suppress_body(const NetworkBatch& batch, int frame, int k, Members team) {
   const std::int64_t row = batch.row(frame, k);
   const Candidate c = batch.candidates[row];
   const float score = final_score(batch, frame, k);
-  bool keep = score >= batch.min_score.of(batch.n_sure[frame]);
-  for (int j = 0; keep && j < batch.listed(frame); ++j) {
-    const Candidate o = batch.candidates[batch.row(frame, j)];
-    if (j == k || o.asic != c.asic) continue;
-    if (yields(c, score, o, final_score(batch, frame, j), batch.place(o) < batch.place(c))) keep = false;
-  }
-  batch.kept[row] = keep;
+  int better = 0;
+  if (score >= batch.min_score.of(batch.n_sure[frame]))
+    for (int j = team.rank(); j < batch.listed(frame); j += team.size) {
+      const Candidate o = batch.candidates[batch.row(frame, j)];
+      if (j == k || o.asic != c.asic) continue;
+      better |= yields(c, score, o, final_score(batch, frame, j), batch.place(o) < batch.place(c));
+    }
+  else
+    better = 1;
+  better = team.highest(better);
+  if (team.rank() == 0) batch.kept[row] = !better;
 }
 
-// 19. Measures a kept candidate: thread (frame, candidate).
-template <class T>
-PEAKRT_HD void measure_body(const NetworkBatch& batch, const T* frames, int frame, int k) {
+// 18. Measures a kept candidate: team (frame, candidate).
+struct PeakShared {
+  MeasureShared measure;
+  Other others[kMostOthers];
+  std::int32_t n_others;
+};
+template <class T, class Members>
+PEAKRT_HD void measure_body(const NetworkBatch& batch, const T* frames, int frame, int k, Members team, PeakShared* s) {
   const std::int64_t row = batch.row(frame, k);
   if (!batch.kept[row]) return;
   const Candidate c = batch.candidates[row];
-  Other others[kMostOthers];
-  int n = 0;
-  for (int j = 0; j < batch.listed(frame) && n < kMostOthers; ++j) {
+  if (team.rank() == 0) s->n_others = 0;
+  team.meet();
+  for (int j = team.rank(); j < batch.listed(frame); j += team.size) {
     if (!batch.kept[batch.row(frame, j)] || j == k) continue;
     const Candidate o = batch.candidates[batch.row(frame, j)];
     const int ss = o.ss - c.ss, fs = o.fs - c.fs;
     if (o.asic != c.asic || ss < -kOtherReach || ss > kOtherReach || fs < -kOtherReach || fs > kOtherReach) continue;
-    others[n++] = {std::int16_t(ss), std::int16_t(fs), batch.place(o) < batch.place(c)};
+    const int n = next(&s->n_others);
+    if (n < kMostOthers) s->others[n] = {std::int16_t(ss), std::int16_t(fs), batch.place(o) < batch.place(c)};
   }
+  team.meet();
+  const SigmaView<T> view = batch.view(frames, frame, c.asic);
+  Measurement<T, Members> measurement(team, &s->measure, view, c, batch.gain[frame], noise_of(batch, frame, 0),
+                                      s->others, s->n_others < kMostOthers ? s->n_others : kMostOthers);
+  const Peak peak = measurement.measure(batch.scores[row]);
+  if (team.rank() != 0) return;
   const int out = next(batch.n_peaks);
   if (out >= batch.peak_capacity) return;
-  const SigmaView<T> view = batch.view(frames, frame, c.asic);
-  Measurement<T> measurement(view, c, batch.gain[frame], noise_of(batch, frame, 0), others, n);
-  batch.peaks[out] = measurement.measure(batch.scores[row]);
+  batch.peaks[out] = peak;
   batch.peak_frame[out] = frame;
   batch.peak_place[out] = batch.place(c);
 }

@@ -23,10 +23,12 @@ std::vector<Field> network_batch_fields();
 std::vector<Field> peakfinder8_batch_fields();
 std::vector<Field> conv_layer_fields();
 
-// A kernel of the candidate or segmentation finder, and whether it is given the frames.
+// A kernel of the candidate or segmentation finder: whether it is given the frames, and threads of its teams, if it has
+// any.
 struct Kernel {
   const char* name;
   bool takes_frames;
+  int team;
 };
 std::vector<Kernel> network_kernels();
 

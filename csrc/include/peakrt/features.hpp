@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "peakrt/peak.hpp"
+#include "peakrt/team.hpp"
 
 namespace peakrt {
 
@@ -75,21 +75,30 @@ struct SigmaView {
   PEAKRT_HD int bin_at(int ss, int fs) const { return bin[index(ss, fs)]; }
 };
 
-// own: the first kOwnFeatures numbers. local: mean of z around; radial: whether bins are radii.
-template <class T>
-PEAKRT_HD inline void describe(const SigmaView<T>& view, int ss, int fs, float local, float noise3, float noise5,
-                               bool radial, int n_bins, float* own) {
+// The pixels around a candidate, above the local mean; 0 where they are not good.
+struct Patch {
   float v[kPatch][kPatch];
   bool good[kPatch][kPatch];
-  int bad13 = 0, bad5 = 0;
-  for (int i = 0; i < kPatch; ++i)
-    for (int j = 0; j < kPatch; ++j) {
+
+  template <class T, class Members>
+  PEAKRT_HD void fill(Members team, const SigmaView<T>& view, int ss, int fs, float local) {
+    for (int k = team.rank(); k < kPatch * kPatch; k += team.size) {
+      const int i = k / kPatch, j = k % kPatch;
       float value = 0;
       good[i][j] = view.z(ss + i - kReach, fs + j - kReach, &value);
-      value -= local;
-      v[i][j] = good[i][j] ? value : 0;
-      bad13 += !good[i][j];
+      v[i][j] = good[i][j] ? value - local : 0;
     }
+    team.meet();
+  }
+};
+
+// own: the first kOwnFeatures numbers. local: mean of z around; radial: whether bins are radii.
+template <class T>
+PEAKRT_HD inline void describe(const Patch& patch, const SigmaView<T>& view, int ss, int fs, float local, float noise3,
+                               float noise5, bool radial, int n_bins, float* own) {
+  const auto& v = patch.v;
+  const auto& good = patch.good;
+  int bad13 = 0, bad5 = 0;
   const float background = view.photons[view.bin_at(ss, fs)], root = sqrtf(background);
   // Direction along which the radius grows, from the bins a few pixels off; 0 where there is none.
   float g_ss = 0, g_fs = 0;
@@ -119,6 +128,7 @@ PEAKRT_HD inline void describe(const SigmaView<T>& view, int ss, int fs, float l
     for (int j = -kReach; j <= kReach; ++j) {
       const int a = i < 0 ? -i : i, b = j < 0 ? -j : j, far = a > b ? a : b, d2 = i * i + j * j;
       if (!good[i + kReach][j + kReach]) {
+        ++bad13;
         bad5 += far <= 2;
         continue;
       }

@@ -5,6 +5,7 @@
 
 #include "peakrt/candidate.hpp"
 #include "peakrt/moments.hpp"
+#include "peakrt/team.hpp"
 
 namespace peakrt {
 
@@ -17,23 +18,44 @@ struct Other {
 constexpr int kOtherReach = 20;   // pixels
 constexpr int kMostOthers = 256;  // that can be so near: they are more than kSuppress apart
 
-// Measures one peak.
-template <class T>
+// What the threads that measure a peak share.
+struct MeasureShared {
+  static constexpr int kFar = 10, kSide = 2 * kFar + 1;  // pixels to each side that are looked at
+  float z[kSide][kSide];
+  bool mine[kSide][kSide];
+  std::uint32_t bright[kSide], in[2][kSide];  // a bit for each pixel of a row
+  float top[kSide], weight[kSide];
+  std::int32_t top_at[kSide];
+  float rows[kSide * 7];
+};
+
+// Measures one peak, by the threads of a team together.
+template <class T, class Members>
 class Measurement {
  public:
-  PEAKRT_HD Measurement(const SigmaView<T>& view, const Candidate& c, float gain, float noise3, const Other* others,
-                        int n_others)
-      : view_(view), c_(c), gain_(gain), blur2_(blur2(noise3)), bin_(view.bin_at(c.ss, c.fs)) {
+  PEAKRT_HD Measurement(Members team, MeasureShared* shared, const SigmaView<T>& view, const Candidate& c, float gain,
+                        float noise3, const Other* others, int n_others)
+      : team_(team),
+        z_(shared->z),
+        mine_(shared->mine),
+        shared_(shared),
+        view_(view),
+        c_(c),
+        gain_(gain),
+        blur2_(blur2(noise3)),
+        bin_(view.bin_at(c.ss, c.fs)) {
     sigma_ = 1 / view.inverse[bin_];
-    for (int i = -kFar; i <= kFar; ++i)
-      for (int j = -kFar; j <= kFar; ++j) {
-        float z;
-        const bool good = view.z(c.ss + i, c.fs + j, &z);
-        mine_[i + kFar][j + kFar] = good && owned(i, j, others, n_others);
-        z_[i + kFar][j + kFar] = good ? z : 0;
-      }
+    for (int k = team.rank(); k < kSide * kSide; k += team.size) {
+      const int i = k / kSide - kFar, j = k % kSide - kFar;
+      float z;
+      const bool good = view.z(c.ss + i, c.fs + j, &z);
+      mine_[i + kFar][j + kFar] = good && owned(i, j, others, n_others);
+      z_[i + kFar][j + kFar] = good ? z : 0;
+    }
+    team.meet();
   }
 
+  // Every thread gets the peak.
   PEAKRT_HD Peak measure(float score) {
     background(20);
     float size = shape();
@@ -48,7 +70,7 @@ class Measurement {
   }
 
  private:
-  static constexpr int kFar = 10, kSide = 2 * kFar + 1;
+  static constexpr int kFar = MeasureShared::kFar, kSide = MeasureShared::kSide;
 
   PEAKRT_HD static bool owned(int i, int j, const Other* others, int n_others) {
     const int here = i * i + j * j;
@@ -62,64 +84,114 @@ class Measurement {
   // Above the mean of the ring around, in ADU, where nobody else's light falls.
   PEAKRT_HD float adu(int i, int j) const { return (z_[i + kFar][j + kFar] - level_) * sigma_; }
 
+  template <int kValues, class Row>
+  PEAKRT_HD void rows(int reach, float* total, Row&& row) const {
+    sum_rows<kValues>(team_, -reach, reach, shared_->rows, total, row);
+  }
+
   // From the ring of inner2 <= r^2 <= inner2 + 60.
   PEAKRT_HD void background(float inner2) {
-    float sum = 0, squares = 0;
-    int n = 0;
-    for (int i = -kFar; i <= kFar; ++i)
+    float sums[3];
+    rows<3>(kFar, sums, [&](int i, float* own) {
       for (int j = -kFar; j <= kFar; ++j) {
         const float d2 = float(i * i + j * j);
         if (d2 < inner2 || d2 > inner2 + 60 || !mine_[i + kFar][j + kFar]) continue;
         const float v = least(most(z_[i + kFar][j + kFar] - c_.local, -3.f), 3.f);
-        sum += v;
-        squares += v * v;
-        ++n;
+        own[0] += v;
+        own[1] += v * v;
+        own[2] += 1;
       }
-    const float mean = n > 5 ? sum / float(n) : 0;
+    });
+    const float n = sums[2], mean = n > 5 ? sums[0] / n : 0;
     level_ = c_.local + mean;
-    ring_n_ = n > 5 ? float(n) : 100.f;
+    ring_n_ = n > 5 ? n : 100.f;
     // The clip at 3 sigma takes 1.5 % off a Gaussian's sigma.
-    noise_ = sigma_ * (n > 5 ? most(.5f, sqrtf(most(0.f, squares / float(n) - mean * mean)) * 1.015f) : 1.f);
+    noise_ = sigma_ * (n > 5 ? most(.5f, sqrtf(most(0.f, sums[1] / n - mean * mean)) * 1.015f) : 1.f);
     peak_.background = view_.mean[bin_] + level_ * sigma_;
     peak_.noise = noise_;
   }
 
-  // Second moments of what is clearly above background and connected to the top; returns an rms size.
-  PEAKRT_HD float shape() {
-    bool in[kSide][kSide] = {};
-    std::uint16_t queue[kSide * kSide];
-    int n = 0;
-    in[kFar][kFar] = true;
-    queue[n++] = std::uint16_t(kFar * kSide + kFar);
+  // The rows' pixels that are clearly above background and connected to the top, as bits: which of the two lists of
+  // shared_->in has them. Pixels touch at sides and corners.
+  PEAKRT_HD int connected() const {
     const float level = 2.5f * noise_;
-    Moments moments;
-    float top = -1e30f;
-    peak_.panel = c_.panel;
-    peak_.min_ss = peak_.max_ss = peak_.top_ss = c_.ss;
-    peak_.min_fs = peak_.max_fs = peak_.top_fs = c_.fs;
-    for (int at = 0; at < n; ++at) {
-      const int i = queue[at] / kSide - kFar, j = queue[at] % kSide - kFar;
-      const float v = adu(i, j);
-      if (v > 0) moments.add(v, float(i), float(j));
-      if (v > top) {
-        top = v;
-        peak_.top_ss = c_.ss + i;
-        peak_.top_fs = c_.fs + j;
-      }
-      if (c_.ss + i < peak_.min_ss) peak_.min_ss = c_.ss + i;
-      if (c_.ss + i > peak_.max_ss) peak_.max_ss = c_.ss + i;
-      if (c_.fs + j < peak_.min_fs) peak_.min_fs = c_.fs + j;
-      if (c_.fs + j > peak_.max_fs) peak_.max_fs = c_.fs + j;
-      for (int a = i > -kFar ? i - 1 : i; a <= (i < kFar ? i + 1 : i); ++a)
-        for (int b = j > -kFar ? j - 1 : j; b <= (j < kFar ? j + 1 : j); ++b) {
-          if (in[a + kFar][b + kFar] || !mine_[a + kFar][b + kFar] || adu(a, b) < level) continue;
-          in[a + kFar][b + kFar] = true;
-          queue[n++] = std::uint16_t((a + kFar) * kSide + b + kFar);
-        }
+    for (int i = team_.rank(); i < kSide; i += team_.size) {
+      std::uint32_t bright = 0;
+      for (int j = 0; j < kSide; ++j) bright |= std::uint32_t(mine_[i][j] && adu(i - kFar, j - kFar) >= level) << j;
+      shared_->in[0][i] = std::uint32_t(i == kFar) << kFar;
+      shared_->bright[i] = bright | shared_->in[0][i];
     }
-    peak_.npix = n;
-    peak_.max = top;
+    team_.meet();
+    int now = 0;
+    for (int grows = 1; grows; now = 1 - now) {
+      const std::uint32_t* in = shared_->in[now];
+      grows = 0;
+      for (int i = team_.rank(); i < kSide; i += team_.size) {
+        std::uint32_t reach = in[i] | (i > 0 ? in[i - 1] : 0) | (i < kSide - 1 ? in[i + 1] : 0), before = 0;
+        while (reach != before) {
+          before = reach;
+          reach = in[i] | ((reach | reach << 1 | reach >> 1) & shared_->bright[i]);
+        }
+        shared_->in[1 - now][i] = reach;
+        grows |= reach != in[i];
+      }
+      grows = team_.highest(grows);
+      team_.meet();
+    }
+    return now;
+  }
+
+  // Second moments of those pixels; returns an rms size.
+  PEAKRT_HD float shape() {
+    const std::uint32_t* in = shared_->in[connected()];
+    float sums[7];
+    rows<7>(kFar, sums, [&](int i, float* own) {
+      Moments moments;
+      float top = -1e30f;
+      int top_at = 0;
+      for (int j = -kFar; j <= kFar; ++j) {
+        if (!(in[i + kFar] >> (j + kFar) & 1)) continue;
+        const float v = adu(i, j);
+        own[6] += 1;
+        if (v > 0) moments.add(v, float(i), float(j));
+        if (v > top) {
+          top = v;
+          top_at = j;
+        }
+      }
+      own[0] = moments.sum;
+      own[1] = moments.ss;
+      own[2] = moments.fs;
+      own[3] = moments.ss2;
+      own[4] = moments.fs2;
+      own[5] = moments.ssfs;
+      shared_->top[i + kFar] = top;
+      shared_->top_at[i + kFar] = top_at;
+    });
+    peak_.panel = c_.panel;
+    peak_.npix = int(sums[6]);
+    peak_.min_ss = c_.ss + kFar;
+    peak_.max_ss = c_.ss - kFar;
+    peak_.max = -1e30f;
+    std::uint32_t columns = 0;
+    for (int i = 0; i < kSide; ++i) {
+      if (!in[i]) continue;
+      columns |= in[i];
+      if (c_.ss + i - kFar < peak_.min_ss) peak_.min_ss = c_.ss + i - kFar;
+      peak_.max_ss = c_.ss + i - kFar;
+      if (!(shared_->top[i] > peak_.max)) continue;
+      peak_.max = shared_->top[i];
+      peak_.top_ss = c_.ss + i - kFar;
+      peak_.top_fs = c_.fs + shared_->top_at[i];
+    }
+    int first = 0, last = kSide - 1;
+    while (!(columns >> first & 1)) ++first;
+    while (!(columns >> last & 1)) --last;
+    peak_.min_fs = c_.fs + first - kFar;
+    peak_.max_fs = c_.fs + last - kFar;
+    const Moments moments{sums[0], sums[1], sums[2], sums[3], sums[4], sums[5]};
     moments.variances(&peak_.var_ss, &peak_.var_fs, &peak_.cov);
+    team_.meet();  // before the rows' tops are written again
     const float half = .5f * (peak_.var_ss + peak_.var_fs), d = .5f * (peak_.var_ss - peak_.var_fs);
     return sqrtf(half + sqrtf(d * d + peak_.cov * peak_.cov));
   }
@@ -154,39 +226,52 @@ class Measurement {
   PEAKRT_HD Place windowed_centroid(float size) const {
     const float width = least(most(size, .9f), 3.f), scale = -.5f / (width * width);
     const int wide = int(ceilf(3 * width)), reach = wide < kFar ? wide : kFar;
-    float ss = 0, fs = 0, sum = 0;
+    float ss = 0, fs = 0, sums[4];
     for (int pass = 0; pass < 12; ++pass) {
-      float w_ss = 0, w_fs = 0;
-      sum = 0;
-      for (int i = -reach; i <= reach; ++i)
+      weigh_columns(reach, scale, fs);
+      rows<3>(reach, sums, [&](int i, float* own) {
+        const float a = float(i) - ss, along = expf(scale * (a * a));
         for (int j = -reach; j <= reach; ++j) {
           if (!mine_[i + kFar][j + kFar]) continue;
-          const float a = float(i) - ss, b = float(j) - fs, w = expf(scale * (a * a + b * b)) * adu(i, j);
-          sum += w;
-          w_ss += w * a;
-          w_fs += w * b;
+          const float w = along * shared_->weight[j + kFar] * adu(i, j);
+          own[0] += w;
+          own[1] += w * a;
+          own[2] += w * (float(j) - fs);
         }
-      if (!(sum > 0)) break;
-      const float step_ss = 2 * w_ss / sum, step_fs = 2 * w_fs / sum;
+      });
+      if (!(sums[0] > 0)) break;
+      const float step_ss = 2 * sums[1] / sums[0], step_fs = 2 * sums[2] / sums[0];
       ss = least(most(ss + step_ss, -2.f), 2.f);
       fs = least(most(fs + step_fs, -2.f), 2.f);
       if (step_ss * step_ss + step_fs * step_fs < 1e-6f) break;
     }
+    const bool found = sums[0] > 0;
     // How far noise moves the zero of sum(w I a), to first order.
     const Correlated factor = correlated(width * width);
-    float e_ss = 0, e_fs = 0, steep_ss = 0, steep_fs = 0;
-    for (int i = -reach; i <= reach; ++i)
+    weigh_columns(reach, scale, fs);
+    rows<4>(reach, sums, [&](int i, float* own) {
+      const float a = float(i) - ss, along = expf(scale * (a * a));
       for (int j = -reach; j <= reach; ++j) {
         if (!mine_[i + kFar][j + kFar]) continue;
-        const float a = float(i) - ss, b = float(j) - fs, w = expf(scale * (a * a + b * b));
+        const float b = float(j) - fs, w = along * shared_->weight[j + kFar];
         const float v = w * w * variance(i, j, factor), light = w * adu(i, j);
-        e_ss += v * a * a;
-        e_fs += v * b * b;
-        steep_ss += light * (1 + 2 * scale * a * a);
-        steep_fs += light * (1 + 2 * scale * b * b);
+        own[0] += v * a * a;
+        own[1] += v * b * b;
+        own[2] += light * (1 + 2 * scale * a * a);
+        own[3] += light * (1 + 2 * scale * b * b);
       }
-    return {ss, fs, steep_ss > 0 ? e_ss / (steep_ss * steep_ss) : .25f,
-            steep_fs > 0 ? e_fs / (steep_fs * steep_fs) : .25f, sum > 0};
+    });
+    return {ss, fs, sums[2] > 0 ? sums[0] / (sums[2] * sums[2]) : .25f,
+            sums[3] > 0 ? sums[1] / (sums[3] * sums[3]) : .25f, found};
+  }
+
+  // The Gaussian's factor along fs, for each column.
+  PEAKRT_HD void weigh_columns(int reach, float scale, float fs) const {
+    for (int j = team_.rank() - reach; j <= reach; j += team_.size) {
+      const float b = float(j) - fs;
+      shared_->weight[j + kFar] = expf(scale * (b * b));
+    }
+    team_.meet();
   }
 
   // Centroid of the nine pixels around the brightest; none where one of them is not the peak's.
@@ -245,33 +330,35 @@ class Measurement {
   PEAKRT_HD float variance(int i, int j, Correlated factor) const {
     return factor.background * noise_ * noise_ + factor.photons * gain_ * most(0.f, adu(i, j));
   }
-  PEAKRT_HD float variance(int i, int j) const { return noise_ * noise_ + gain_ * most(0.f, adu(i, j)); }
 
   PEAKRT_HD void photometry(float size) {
     const float reach = least(most(1.5f + 2.2f * size, 2.2f), float(kFar) - 1);
     const float o_ss = peak_.ss - float(c_.ss), o_fs = peak_.fs - float(c_.fs);
-    float sum = 0, spread = 0, n = 0;
-    for (int i = -kFar; i <= kFar; ++i)
+    float sums[3];
+    rows<3>(kFar, sums, [&](int i, float* own) {
       for (int j = -kFar; j <= kFar; ++j) {
         const float a = float(i) - o_ss, b = float(j) - o_fs;
         if (!mine_[i + kFar][j + kFar] || a * a + b * b > reach * reach) continue;
-        sum += adu(i, j);
-        spread += variance(i, j, {1, 1});
-        n += 1;
+        own[0] += adu(i, j);
+        own[1] += variance(i, j, {1, 1});
+        own[2] += 1;
       }
-    spread += n * n * noise_ * noise_ / ring_n_;
-    peak_.intensity = sum;
-    peak_.snr = spread > 0 ? sum / sqrtf(spread) : 0;
+    });
+    const float n = sums[2], spread = sums[1] + n * n * noise_ * noise_ / ring_n_;
+    peak_.intensity = sums[0];
+    peak_.snr = spread > 0 ? sums[0] / sqrtf(spread) : 0;
   }
 
   static constexpr float kPixelError = 0.21f, kBlindWidth = 0.37f;  // pixels
+  const Members team_;
+  float (*const z_)[kSide];
+  bool (*const mine_)[kSide];
+  MeasureShared* const shared_;
   const SigmaView<T>& view_;
   const Candidate& c_;
   const float gain_, blur2_;
   const int bin_;
   float sigma_, level_ = 0, noise_ = 1, ring_n_ = 100;
-  float z_[kSide][kSide];
-  bool mine_[kSide][kSide];
   Peak peak_{};
 };
 

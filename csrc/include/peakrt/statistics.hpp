@@ -39,34 +39,48 @@ PEAKRT_HD inline BinLevel pool_bin(const float* count, const float* sum, const f
           trusted * trusted / (gain * gain)};
 }
 
+// What the threads that look at a window share.
+struct WindowShared {
+  float z[kWindow][kWindow], rows[kWindow * 2];
+  bool good[kWindow][kWindow];
+};
+
 // Sums of 3 x 3 and of 5 x 5 pixels in a window, above the window's mean, in units of independent pixels' sigma; NaN
 // where the window has no good pixel. three, five: kSums of each.
-template <class T>
-PEAKRT_HD inline void window_sums(const SigmaView<T>& view, const Window& window, float* three, float* five) {
-  float z[kWindow][kWindow], sum = 0;
-  bool good[kWindow][kWindow];
-  int n = 0;
-  for (int i = 0; i < kWindow; ++i)
+template <class T, class Members>
+PEAKRT_HD inline void window_sums(Members team, WindowShared* shared, const SigmaView<T>& view, const Window& window,
+                                  float* three, float* five) {
+  auto& z = shared->z;
+  auto& good = shared->good;
+  for (int k = team.rank(); k < kWindow * kWindow; k += team.size) {
+    const int i = k / kWindow, j = k % kWindow;
+    good[i][j] = view.z(view.asic.min_ss + window.ss + i, view.asic.min_fs + window.fs + j, &z[i][j]);
+  }
+  team.meet();
+  float sums[2];
+  sum_rows<2>(team, 0, kWindow - 1, shared->rows, sums, [&](int i, float* own) {
     for (int j = 0; j < kWindow; ++j) {
-      good[i][j] = view.z(view.asic.min_ss + window.ss + i, view.asic.min_fs + window.fs + j, &z[i][j]);
       if (!good[i][j]) continue;
-      sum += least(most(z[i][j], -4.f), 4.f);
-      ++n;
+      own[0] += least(most(z[i][j], -4.f), 4.f);
+      own[1] += 1;
     }
-  for (int i = 0; i < kWindow; ++i)
-    for (int j = 0; j < kWindow; ++j) z[i][j] = good[i][j] ? z[i][j] - sum / float(n) : 0;
-  int k = 0;
-  for (int i = 2; i < kWindow - 2; i += 2)
-    for (int j = 2; j < kWindow - 2; j += 2, ++k) {
-      float t = 0, f = 0;
-      for (int a = -2; a <= 2; ++a)
-        for (int b = -2; b <= 2; ++b) {
-          f += z[i + a][j + b];
-          if (a >= -1 && a <= 1 && b >= -1 && b <= 1) t += z[i + a][j + b];
-        }
-      three[k] = n > 0 ? t / 3 : NAN;
-      five[k] = n > 0 ? f / 5 : NAN;
-    }
+  });
+  for (int k = team.rank(); k < kWindow * kWindow; k += team.size) {
+    const int i = k / kWindow, j = k % kWindow;
+    z[i][j] = good[i][j] ? z[i][j] - sums[0] / sums[1] : 0;
+  }
+  team.meet();
+  for (int k = team.rank(); k < kSums; k += team.size) {
+    const int i = 2 + k / kSumsSide * 2, j = 2 + k % kSumsSide * 2;
+    float t = 0, f = 0;
+    for (int a = -2; a <= 2; ++a)
+      for (int b = -2; b <= 2; ++b) {
+        f += z[i + a][j + b];
+        if (a >= -1 && a <= 1 && b >= -1 && b <= 1) t += z[i + a][j + b];
+      }
+    three[k] = sums[1] > 0 ? t / 3 : NAN;
+    five[k] = sums[1] > 0 ? f / 5 : NAN;
+  }
 }
 
 struct NoiseSums {

@@ -155,6 +155,7 @@ class GpuFinder:
         """Put other arrays of the same shapes into the plan's memory. No batch may be under way."""
         for name, array in arrays.items():
             self._plan[name].set(array)
+        self._stages_of.clear()
         for slot in self._slots:  # a graph keeps the numbers it was captured with
             slot.graphs.clear()
             slot.runs.clear()
@@ -181,6 +182,7 @@ class GpuFinder:
         self._cupy = cupy
         self._module = cupy.RawModule(path=str(KERNELS / f"{self.family}.fatbin"))
         self._functions: dict[str, Any] = {}
+        self._stages_of: dict[int, list[Stage]] = {}  # by frames of a batch
         shapes = {
             **scratch,
             "peaks": ((self.peak_capacity * PEAK.itemsize,), np.uint8),
@@ -225,30 +227,31 @@ class GpuFinder:
             self._functions[name] = self._module.get_function(name)
         return self._functions[name]
 
-    def _run(self, slot: Slot, frames: Any, n: int) -> None:
-        """Queue the kernels of a batch on the slot's stream. frames : (n, panel, ss, fs) on the device."""
-        struct = self._struct(slot, n)
-        for number, stage in enumerate(self._stages(n)):
+    def _run(self, slot: Slot, n: int) -> None:
+        """Queue the kernels of a batch, the first n of the slot's frames, on the slot's stream."""
+        if n not in self._stages_of:
+            self._stages_of[n] = self._stages(n)
+        for number, stage in enumerate(self._stages_of[n]):
             if stage.before is not None:
                 stage.before(slot)
             key = (n, number)
             # A graph keeps the addresses and numbers it was captured with.
-            own = frames is slot.frames and stage.fixed
-            if own and key in slot.graphs:
+            if key in slot.graphs:
                 slot.graphs[key].launch(slot.stream)
                 continue
-            again = own and slot.runs.get(key, 0) == 1
+            again = stage.fixed and slot.runs.get(key, 0) == 1
+            struct = self._struct(slot, n)
             with slot.stream:
                 if again:
                     slot.stream.begin_capture()
-                self._queue(slot, stage.items, struct, frames, n)
+                self._queue(slot, stage.items, struct, n)
                 if again:
                     slot.graphs[key] = slot.stream.end_capture()
             if again:
                 slot.graphs[key].launch(slot.stream)
-            slot.runs[key] = slot.runs.get(key, 0) + own
+            slot.runs[key] = slot.runs.get(key, 0) + 1
 
-    def _queue(self, slot: Slot, stage: Iterable[Any], struct: Any, frames: Any, n: int) -> None:
+    def _queue(self, slot: Slot, stage: Iterable[Any], struct: Any, n: int) -> None:
         for item in stage:
             if not isinstance(item, Launch):
                 item(slot)
@@ -258,7 +261,7 @@ class GpuFinder:
             if item.again:
                 given = struct.copy()
                 given["again"] = 1
-            arguments = (given, frames) if self.kernels[item.kernel] else (given,)
+            arguments = (given, slot.frames) if self.kernels[item.kernel] else (given,)
             self._function(item)(grid, (item.threads,), arguments)
 
     def _fetch(self, slot: Slot) -> None:
@@ -362,11 +365,11 @@ class GpuFinder:
                     slot.frames[k][...] = frame
         # What came from the host lies in the pinned buffer until the slot is used again.
         slot.source = slot.pinned if len(on_host) == len(frames) else slot.frames
-        self._start(slot, slot.frames)
+        self._start(slot)
 
-    def _start(self, slot: Slot, frames: Any) -> None:
+    def _start(self, slot: Slot) -> None:
         self._before(slot, slot.source)
-        self._run(slot, frames, slot.n)
+        self._run(slot, slot.n)
         self._fetch(slot)
 
     def _after_caller(self, slot: Slot) -> None:
@@ -378,13 +381,16 @@ class GpuFinder:
 
         batches : (n, panel, ss, fs), n up to batch; each must stay untouched until its result is out.
         """
-        return self._find_batches(batches, upload=True)
+        return self._find_batches(batches)
 
     def find_resident(self, batches: Iterable[Any]) -> Iterator[list[PeakArray]]:
-        """Find the peaks of whole batches that are on the device already: CuPy arrays (n, panel, ss, fs)."""
-        return self._find_batches(batches, upload=False)
+        """Find the peaks of whole batches that are on the device already: CuPy arrays (n, panel, ss, fs).
 
-    def _find_batches(self, batches: Iterable[Any], *, upload: bool) -> Iterator[list[PeakArray]]:
+        They are copied on the device, since a graph knows its own frames alone; that is a few percent of the search.
+        """
+        return self._find_batches(batches)
+
+    def _find_batches(self, batches: Iterable[Any]) -> Iterator[list[PeakArray]]:
         running: list[Slot] = []
         for number, frames in enumerate(batches):
             slot = self._slots[number % len(self._slots)]
@@ -392,9 +398,12 @@ class GpuFinder:
                 yield self._collect(running.pop(0))
             slot.n, slot.source = len(frames), frames
             self._after_caller(slot)
-            if upload:
+            if isinstance(frames, np.ndarray):
                 slot.frames[: slot.n].set(frames, stream=slot.stream)
-            self._start(slot, slot.frames if upload else frames)
+            else:
+                with slot.stream:
+                    slot.frames[: slot.n][...] = frames
+            self._start(slot)
             running.append(slot)
         for slot in running:
             yield self._collect(slot)
@@ -409,9 +418,9 @@ def split_peaks(
 ) -> list[PeakArray]:
     """Unordered peaks of a batch as one array a frame, in the CPU's order: by ASIC, then by first pixel."""
     order = np.lexsort((place, frame))
-    ends = np.searchsorted(frame[order], np.arange(n_frames + 1))
-    ordered = peaks[order]
-    return [ordered[ends[k] : ends[k + 1]] for k in range(n_frames)]
+    ends = np.cumsum(np.bincount(frame, minlength=n_frames))
+    ordered = peaks.take(order)  # many times faster than peaks[order]
+    return [ordered[first:end] for first, end in zip((0, *ends), ends, strict=False)]
 
 
 def choose_engine(engine: str, kind: FinderKind) -> str:

@@ -113,6 +113,8 @@ def model_arrays(model: Model) -> dict[str, npt.NDArray[np.float32]]:
             f"model {model.name} has layers of {hidden}, our own kernel takes {_D['hidden']} at most: "
             "use engine tensorrt or cpu for it"
         )
+    for name in ("weight1", "weight2"):  # input by input, as the kernel reads them
+        arrays[name] = arrays[name].T
     return {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
 
 
@@ -186,7 +188,14 @@ class GpuProposer(GpuFinder):
         numbers = {**self._numbers, "n_frames": n, "peak_capacity": self.peak_capacity}
         return pack(_native.NETWORK_BATCH, {**numbers, **on_device, **slot.addresses()})
 
+    def _teams(self, kernel: str, teams: int) -> Launch:
+        """As many teams of threads as the kernel has to do in a frame; fewer do more each."""
+        threads = _D["team_threads"]
+        return Launch(kernel, -(-teams * _native.NETWORK_TEAMS[kernel] // threads), threads)
+
     def _per_candidate(self, kernel: str) -> Launch:
+        if kernel in _native.NETWORK_TEAMS:  # usual frames have a few hundred candidates
+            return self._teams(kernel, min(256, self._numbers["capacity"]))
         return Launch(kernel, -(-self._numbers["capacity"] // 64), 64)
 
     def _statistics(self) -> list[Launch]:
@@ -258,7 +267,6 @@ class CudaCandidateFinder(GpuProposer):
             }, scratch={
                 **{name: rows for name in ("sharpness_of", "second_of", "sorted_sharp", "sorted_sec")},
                 "noise_values": ((batch, windows, 2 * _D["sums"]), np.float32), "tile_sum": tiles, "tile_mean": tiles,
-                "noise_sums": ((batch, windows, 2 * _D["noise_sums_bytes"]), np.uint8),
                 "numbers": ((batch, capacity, len(FEATURES)), np.float32),
             },
         )  # fmt: skip
@@ -285,15 +293,13 @@ class CudaCandidateFinder(GpuProposer):
 
     def _stages(self, n: int) -> list[Stage]:
         size = self._numbers
-        windows, tiles = -(-size["n_windows"] // 32), -(-size["n_tiles"] // 128)
-        noise = [Launch("clip_noise", 2 * windows, 32), Launch("refine_noise", 1, 2)]
         search = [
             *self._statistics(),
-            Launch("windows", windows, 32),
-            *noise * _D["noise_passes"],
-            Launch("tiles", tiles, 128),
-            Launch("locals", tiles, 128),
-            Launch("sweep", size["n_sweeps"], 256),
+            self._teams("windows", size["n_windows"]),
+            self._teams("noise", 2),
+            self._teams("tiles", size["n_tiles"]),
+            Launch("locals", -(-size["n_tiles"] // 128), 128),
+            self._teams("sweep", size["n_sweeps"]),
         ]
         describe = [
             *search,
@@ -326,16 +332,16 @@ class CudaCandidateFinder(GpuProposer):
     def _end_turn(self, slot: Slot) -> None:
         self._last_learning = slot.stream.record()
 
-    def _run(self, slot: Slot, frames: Any, n: int) -> None:
+    def _run(self, slot: Slot, n: int) -> None:
         if self._learns:
             self.frames_seen += n
             if self.frames_seen >= AGE:
                 self._wait_for_turn(slot)
                 with slot.stream:
                     launch = Launch("age", 1024, 256, per_frame=False)
-                    self._queue(slot, [launch], self._struct(slot, n), frames, n)
+                    self._queue(slot, [launch], self._struct(slot, n), n)
                 self.frames_seen //= 2
-        super()._run(slot, frames, n)
+        super()._run(slot, n)
 
     def _find_on_cpu(self, frame: npt.NDArray[Any]) -> PeakArray:
         self.tell_learned()
