@@ -100,8 +100,7 @@ void describe(const ProposePlan& plan, Dtype dtype, const void* frame, const Pro
       const Candidate& c = list[i];
       float* own = numbers + i * kFeatures;
       const auto view = view_of(plan, data, ws, c.asic);
-      patch.fill(Alone(), view, c.ss, c.fs, c.local);
-      describe(patch, view, c.ss, c.fs, c.local, ws.noise3, ws.noise5, plan.radial, plan.bins.n_bins, own);
+      describe(Alone(), &patch, view, c.ss, c.fs, c.local, ws.noise3, ws.noise5, plan.radial, plan.bins.n_bins, own);
       own[f_rival_distance] = 9;
       strength[i] = own[f_sum3_poisson];
     }

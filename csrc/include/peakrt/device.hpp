@@ -6,8 +6,10 @@
 
 #if defined(__CUDA_ARCH__)
 #define PEAKRT_UNROLL _Pragma("unroll")
+#define PEAKRT_UNROLL_SOME _Pragma("unroll 8")
 #else
 #define PEAKRT_UNROLL
+#define PEAKRT_UNROLL_SOME
 #endif
 
 namespace peakrt {

@@ -154,12 +154,15 @@ PEAKRT_HD void tile_body(const NetworkBatch& batch, const T* frames, int frame, 
   const SweepPlace place = batch.tiles[tile];
   const SigmaView<T> view = batch.view(frames, frame, place.asic);
   const float limit = batch.clip().local;
+  const int first_ss = view.asic.min_ss + place.ss * kTile, first_fs = view.asic.min_fs + place.fs * kTile;
+  const std::int64_t first = view.index(first_ss, first_fs);
   for (int j = team.rank(); j < kTile; j += team.size) {
     float column = 0;
     PEAKRT_UNROLL
     for (int i = 0; i < kTile; ++i) {
       float z = 0;
-      const bool good = view.z(view.asic.min_ss + place.ss * kTile + i, view.asic.min_fs + place.fs * kTile + j, &z);
+      const bool inside = first_ss + i < view.asic.end_ss && first_fs + j < view.asic.end_fs;
+      const bool good = inside && view.z(first + i * view.shape.fs + j, &z);
       column += good ? least(most(z, -limit), limit) : 0.f;
     }
     shared->columns[j] = column;
@@ -259,16 +262,17 @@ PEAKRT_HD void sweep_body(const NetworkBatch& batch, const T* frames, int frame,
         r >= 0 && r < rows && c >= 0 && c < columns ? means[r * columns + c] : 0;
   }
   team.meet();
+  const std::int64_t corner = view.index(view.asic.min_ss + place.ss - s->kZ, view.asic.min_fs + place.fs - s->kZ);
   for (int i = team.rank(); i < s->kZSs * s->kZFs; i += team.size) {
     const int r = i / s->kZFs, c = i % s->kZFs, ss = place.ss + r - s->kZ, fs = place.fs + c - s->kZ;
     float z = 0;
-    const bool inside = ss >= 0 && fs >= 0 && ss < n_ss && fs < n_fs;
-    const bool good = inside && view.z(view.asic.min_ss + ss, view.asic.min_fs + fs, &z);
+    const bool inside = unsigned(ss) < unsigned(n_ss) && unsigned(fs) < unsigned(n_fs);
+    const bool good = inside && view.z(corner + r * view.shape.fs + c, &z);
     s->z[r][c] = good ? z - s->local[(r - s->kZ + kTile) / kTile][(c - s->kZ + kTile) / kTile] : 0.f;
   }
   team.meet();
   const auto inside = [&](int ss, int fs) {
-    return place.ss + ss >= 0 && place.fs + fs >= 0 && place.ss + ss < n_ss && place.fs + fs < n_fs;
+    return unsigned(place.ss + ss) < unsigned(n_ss) && unsigned(place.fs + fs) < unsigned(n_fs);
   };
   // The margin's two columns, pixel by pixel
   for (int i = team.rank(); i < 2 * s->kMeritSs; i += team.size) {
@@ -317,10 +321,8 @@ template <class T, class Members>
 PEAKRT_HD void describe_body(const NetworkBatch& batch, const T* frames, int frame, int k, Members team, Patch* patch) {
   const Candidate c = batch.candidates[batch.row(frame, k)];
   const SigmaView<T> view = batch.view(frames, frame, c.asic);
-  patch->fill(team, view, c.ss, c.fs, c.local);
-  if (team.rank() == 0)
-    describe(*patch, view, c.ss, c.fs, c.local, noise_of(batch, frame, 0), noise_of(batch, frame, 1), batch.radial != 0,
-             batch.n_bins, batch.numbers + batch.row(frame, k) * kFeatures);
+  describe(team, patch, view, c.ss, c.fs, c.local, noise_of(batch, frame, 0), noise_of(batch, frame, 1),
+           batch.radial != 0, batch.n_bins, batch.numbers + batch.row(frame, k) * kFeatures);
 }
 
 // 10. Its neighbours, and its part in the frame's sums: team (frame, candidate).
@@ -409,12 +411,14 @@ PEAKRT_HD void score_body(const NetworkBatch& batch, int frame, int k, Members t
   team.meet();
   for (int o = team.rank(); o < batch.n_hidden1; o += team.size) {
     float sum = batch.bias1[o];
+    PEAKRT_UNROLL_SOME
     for (int i = 0; i < kFeatures; ++i) sum += batch.weight1[i * batch.n_hidden1 + o] * s->x[i];
     s->first[o] = most(sum, 0.f);
   }
   team.meet();
   for (int o = team.rank(); o < batch.n_hidden2; o += team.size) {
     float sum = batch.bias2[o];
+    PEAKRT_UNROLL_SOME
     for (int i = 0; i < batch.n_hidden1; ++i) sum += batch.weight2[i * batch.n_hidden2 + o] * s->first[i];
     s->second[o] = most(sum, 0.f);
   }

@@ -65,9 +65,8 @@ struct SigmaView {
     return (std::int64_t(asic.panel) * shape.ss + ss) * shape.fs + fs;
   }
   // False for pixels that are masked, not a number, or off the ASIC.
-  PEAKRT_HD bool z(int ss, int fs, float* value) const {
-    if (!inside(ss, fs)) return false;
-    const std::int64_t i = index(ss, fs);
+  PEAKRT_HD bool z(int ss, int fs, float* value) const { return inside(ss, fs) && z(index(ss, fs), value); }
+  PEAKRT_HD bool z(std::int64_t i, float* value) const {
     const float scale = inverse[bin[i]];
     *value = (static_cast<float>(frame[i]) - mean[bin[i]]) * scale;
     return scale > 0 && *value > -1e9f && *value < 1e9f;
@@ -75,30 +74,38 @@ struct SigmaView {
   PEAKRT_HD int bin_at(int ss, int fs) const { return bin[index(ss, fs)]; }
 };
 
-// The pixels around a candidate, above the local mean; 0 where they are not good.
-struct Patch {
-  float v[kPatch][kPatch];
-  bool good[kPatch][kPatch];
+// The sums over the pixels around a candidate.
+#define PEAKRT_PATCH_SUMS(X)                                                                                         \
+  X(ring)                                                                                                            \
+  X(ring2) X(n_ring) X(along) X(n_along) X(across) X(n_across) X(row) X(n_row) X(column) X(n_column) X(sum3) X(n3)   \
+      X(sum5) X(n5) X(edge) X(n_edge) X(corner) X(n_corner) X(weight) X(w_ss) X(w_fs) X(bright5) X(bright11) X(bad5) \
+          X(bad13)
+enum PatchSum : int {
+#define PEAKRT_ENUM(name) s_##name,
+  PEAKRT_PATCH_SUMS(PEAKRT_ENUM)
+#undef PEAKRT_ENUM
+      kPatchSums
+};
 
-  template <class T, class Members>
-  PEAKRT_HD void fill(Members team, const SigmaView<T>& view, int ss, int fs, float local) {
-    for (int k = team.rank(); k < kPatch * kPatch; k += team.size) {
-      const int i = k / kPatch, j = k % kPatch;
-      float value = 0;
-      good[i][j] = view.z(ss + i - kReach, fs + j - kReach, &value);
-      v[i][j] = good[i][j] ? value - local : 0;
-    }
-    team.meet();
-  }
+// The pixels around a candidate, above the local mean; 0 where they are not good. What a team that describes it shares.
+struct Patch {
+  float v[kPatch][kPatch], rows[(kPatch + 1) * kPatchSums], outside[kPatch], second[kPatch];
+  bool good[kPatch][kPatch];
 };
 
 // own: the first kOwnFeatures numbers. local: mean of z around; radial: whether bins are radii.
-template <class T>
-PEAKRT_HD inline void describe(const Patch& patch, const SigmaView<T>& view, int ss, int fs, float local, float noise3,
-                               float noise5, bool radial, int n_bins, float* own) {
-  const auto& v = patch.v;
-  const auto& good = patch.good;
-  int bad13 = 0, bad5 = 0;
+template <class T, class Members>
+PEAKRT_HD inline void describe(Members team, Patch* patch, const SigmaView<T>& view, int ss, int fs, float local,
+                               float noise3, float noise5, bool radial, int n_bins, float* own) {
+  auto& v = patch->v;
+  auto& good = patch->good;
+  for (int k = team.rank(); k < kPatch * kPatch; k += team.size) {
+    const int i = k / kPatch, j = k % kPatch;
+    float value = 0;
+    good[i][j] = view.z(ss + i - kReach, fs + j - kReach, &value);
+    v[i][j] = good[i][j] ? value - local : 0;
+  }
+  team.meet();
   const float background = view.photons[view.bin_at(ss, fs)], root = sqrtf(background);
   // Direction along which the radius grows, from the bins a few pixels off; 0 where there is none.
   float g_ss = 0, g_fs = 0;
@@ -120,121 +127,130 @@ PEAKRT_HD inline void describe(const Patch& patch, const SigmaView<T>& view, int
     }
   }
   const bool directed = g_ss != 0 || g_fs != 0;
-  float ring = 0, ring2 = 0, along = 0, across = 0, row = 0, column = 0, outside = 0, bright11 = 0;
-  int n_ring = 0, n_along = 0, n_across = 0, n_row = 0, n_column = 0;
-  float sum3 = 0, sum5 = 0, second = -9, edge = 0, corner = 0, weight = 1e-6f, w_ss = 0, w_fs = 0, bright5 = 0;
-  int n3 = 0, n5 = 0, n_edge = 0, n_corner = 0;
-  for (int i = -kReach; i <= kReach; ++i)
+  float sums[kPatchSums];
+  sum_rows<kPatchSums>(team, -kReach, kReach, patch->rows, sums, [&](int i, float* of_row) {
+    float outside = 0, second = -9;
     for (int j = -kReach; j <= kReach; ++j) {
       const int a = i < 0 ? -i : i, b = j < 0 ? -j : j, far = a > b ? a : b, d2 = i * i + j * j;
       if (!good[i + kReach][j + kReach]) {
-        ++bad13;
-        bad5 += far <= 2;
+        of_row[s_bad13] += 1;
+        of_row[s_bad5] += far <= 2;
         continue;
       }
       const float value = v[i + kReach][j + kReach];
       if (far > 2 && value > outside) outside = value;
-      if (value > 2.5f && far <= 5) bright11 += 1;
+      if (value > 2.5f && far <= 5) of_row[s_bright11] += 1;
       const float w = least(most(value, -6.f), 6.f), c = least(most(value, -3.f), 3.f);
       if (d2 >= 12 && d2 < 48) {
-        ring += c;
-        ring2 += c * c;
-        ++n_ring;
+        of_row[s_ring] += c;
+        of_row[s_ring2] += c * c;
+        of_row[s_n_ring] += 1;
       }
       if (d2 >= 6 && directed) {
         const float radially = fabsf(float(i) * g_ss + float(j) * g_fs);
         const float tangentially = fabsf(float(i) * g_fs - float(j) * g_ss);
         if (radially < 1.1f) {
-          along += w;
-          ++n_along;
+          of_row[s_along] += w;
+          of_row[s_n_along] += 1;
         }
         if (tangentially < 1.1f) {
-          across += w;
-          ++n_across;
+          of_row[s_across] += w;
+          of_row[s_n_across] += 1;
         }
       }
       if (i == 0 && b > 2) {
-        row += w;
-        ++n_row;
+        of_row[s_row] += w;
+        of_row[s_n_row] += 1;
       }
       if (j == 0 && a > 2) {
-        column += w;
-        ++n_column;
+        of_row[s_column] += w;
+        of_row[s_n_column] += 1;
       }
       if (far > 2) continue;
-      sum5 += value;
-      ++n5;
-      if (value > 2.5f) bright5 += 1;
+      of_row[s_sum5] += value;
+      of_row[s_n5] += 1;
+      if (value > 2.5f) of_row[s_bright5] += 1;
       if (value > 0) {
-        weight += value;
-        w_ss += value * float(i);
-        w_fs += value * float(j);
+        of_row[s_weight] += value;
+        of_row[s_w_ss] += value * float(i);
+        of_row[s_w_fs] += value * float(j);
       }
       if (far > 1) continue;
-      sum3 += value;
-      ++n3;
+      of_row[s_sum3] += value;
+      of_row[s_n3] += 1;
       if (far == 0) continue;
       if (value > second) second = value;
       if (a + b == 1) {
-        edge += value;
-        ++n_edge;
+        of_row[s_edge] += value;
+        of_row[s_n_edge] += 1;
       } else {
-        corner += value;
-        ++n_corner;
+        of_row[s_corner] += value;
+        of_row[s_n_corner] += 1;
       }
     }
-  const float height = v[kReach][kReach], c_ss = w_ss / weight, c_fs = w_fs / weight;
-  float m = 1e-6f, m_ss = 0, m_fs = 0, m_x = 0;
-  for (int i = -4; i <= 4; ++i)
+    patch->outside[i + kReach] = outside;
+    patch->second[i + kReach] = second;
+  });
+  const float weight = sums[s_weight] + 1e-6f, c_ss = sums[s_w_ss] / weight, c_fs = sums[s_w_fs] / weight;
+  float moments[4];
+  sum_rows<4>(team, -4, 4, patch->rows, moments, [&](int i, float* of_row) {
     for (int j = -4; j <= 4; ++j) {
       const float value = v[i + kReach][j + kReach] - 1;
       if (value <= 0 || !good[i + kReach][j + kReach] || i * i + j * j > 20) continue;
-      m += value;
-      m_ss += value * (float(i) - c_ss) * (float(i) - c_ss);
-      m_fs += value * (float(j) - c_fs) * (float(j) - c_fs);
-      m_x += value * (float(i) - c_ss) * (float(j) - c_fs);
+      of_row[0] += value;
+      of_row[1] += value * (float(i) - c_ss) * (float(i) - c_ss);
+      of_row[2] += value * (float(j) - c_fs) * (float(j) - c_fs);
+      of_row[3] += value * (float(i) - c_ss) * (float(j) - c_fs);
     }
-  m_ss /= m;
-  m_fs /= m;
-  m_x /= m;
+  });
+  if (team.rank() != 0) return;
+  float outside = 0, second = -9;
+  for (int i = 0; i < kPatch; ++i) {
+    outside = most(outside, patch->outside[i]);
+    second = most(second, patch->second[i]);
+  }
+  const float m = moments[0] + 1e-6f, m_ss = moments[1] / m, m_fs = moments[2] / m, m_x = moments[3] / m;
+  const float height = v[kReach][kReach];
+  const float sum3 = sums[s_sum3], n3 = sums[s_n3], sum5 = sums[s_sum5], n5 = sums[s_n5], n_ring = sums[s_n_ring];
+  const float edge = sums[s_edge], corner = sums[s_corner];
   const float half = .5f * (m_ss + m_fs), spread = sqrtf(.25f * (m_ss - m_fs) * (m_ss - m_fs) + m_x * m_x);
-  const float ring_mean = n_ring > 5 ? ring / float(n_ring) : 0.f;
-  const float ring_var = n_ring > 5 ? most(.01f, ring2 / float(n_ring) - ring_mean * ring_mean) : 1.f;
+  const float ring_mean = n_ring > 5 ? sums[s_ring] / n_ring : 0.f;
+  const float ring_var = n_ring > 5 ? most(.01f, sums[s_ring2] / n_ring - ring_mean * ring_mean) : 1.f;
   const float h = most(height, .5f), u3 = sum3 * root, u5 = sum5 * root, u1 = height * root;
-  const float u3_ring = (sum3 - float(n3) * ring_mean) * root, b3 = float(n3) * background, b5 = float(n5) * background;
+  const float u3_ring = (sum3 - n3 * ring_mean) * root, b3 = n3 * background, b5 = n5 * background;
   const float around3 = (sum3 - height) * root, around5 = (sum5 - height) * root;
   own[f_height] = log1pf(most(0.f, height));
-  own[f_sum3] = sum3 / sqrtf(float(n3)) / noise3;
+  own[f_sum3] = sum3 / sqrtf(n3) / noise3;
   own[f_sum3_poisson] = deviance(u3, b3) / noise3;
   own[f_sum3_snr] = photon_snr(u3, b3);
-  own[f_sum5] = sum5 / sqrtf(float(n5)) / noise3;
+  own[f_sum5] = sum5 / sqrtf(n5) / noise3;
   own[f_sum5_snr] = photon_snr(u5, b5);
   own[f_height_poisson] = deviance(u1, background);
   own[f_height_snr] = photon_snr(u1, background);
   own[f_height_of_sum3] = height / most(sum3, .5f);
   own[f_sum3_of_sum5] = sum3 / most(sum5, .5f);
   own[f_second_of_height] = second / h;
-  own[f_edge_of_height] = edge / float(n_edge > 0 ? n_edge : 1) / h;
-  own[f_corner_of_height] = corner / float(n_corner > 0 ? n_corner : 1) / h;
+  own[f_edge_of_height] = edge / most(sums[s_n_edge], 1.f) / h;
+  own[f_corner_of_height] = corner / most(sums[s_n_corner], 1.f) / h;
   own[f_major] = sqrtf(half + spread);
   own[f_minor] = sqrtf(most(0.f, half - spread));
   own[f_roundness] = own[f_minor] / (own[f_major] + .1f);
-  own[f_bright5] = bright5;
-  own[f_bright11] = bright11;
+  own[f_bright5] = sums[s_bright5];
+  own[f_bright11] = sums[s_bright11];
   own[f_highest_outside] = log1pf(outside);
   own[f_ring_mean] = ring_mean;
   own[f_ring_sigma] = sqrtf(ring_var);
   own[f_local_mean] = local;
-  own[f_masked5] = float(bad5);
-  own[f_masked13] = float(bad13);
+  own[f_masked5] = sums[s_bad5];
+  own[f_masked13] = sums[s_bad13];
   own[f_background] = logf(most(background, 1e-6f));
   own[f_noise3] = noise3;
-  own[f_tangential] = along / float(n_along > 0 ? n_along : 1);
-  own[f_radial] = across / float(n_across > 0 ? n_across : 1);
-  own[f_row] = row / float(n_row > 0 ? n_row : 1);
-  own[f_column] = column / float(n_column > 0 ? n_column : 1);
+  own[f_tangential] = sums[s_along] / most(sums[s_n_along], 1.f);
+  own[f_radial] = sums[s_across] / most(sums[s_n_across], 1.f);
+  own[f_row] = sums[s_row] / most(sums[s_n_row], 1.f);
+  own[f_column] = sums[s_column] / most(sums[s_n_column], 1.f);
   own[f_photons] = log1pf(most(0.f, u3));
-  own[f_sum3_ring_poisson] = deviance(u3_ring, float(n3) * most(background * ring_var, .2f * background)) / noise3;
+  own[f_sum3_ring_poisson] = deviance(u3_ring, n3 * most(background * ring_var, .2f * background)) / noise3;
   own[f_sum3_ring_snr] = photon_snr(u3_ring, b3 * most(1.f, ring_var));
   own[f_around3_poisson] = deviance(around3, 8 * background) / noise3;
   own[f_second_poisson] = deviance(second * root, background);

@@ -26,7 +26,7 @@ struct MeasureShared {
   std::uint32_t bright[kSide], in[2][kSide];  // a bit for each pixel of a row
   float top[kSide], weight[kSide];
   std::int32_t top_at[kSide];
-  float rows[kSide * 7];
+  float rows[(kSide + 1) * 7];
 };
 
 // Measures one peak, by the threads of a team together.

@@ -41,7 +41,7 @@ PEAKRT_HD inline BinLevel pool_bin(const float* count, const float* sum, const f
 
 // What the threads that look at a window share.
 struct WindowShared {
-  float z[kWindow][kWindow], rows[kWindow * 2];
+  float z[kWindow][kWindow], rows[(kWindow + 1) * 2];
   bool good[kWindow][kWindow];
 };
 

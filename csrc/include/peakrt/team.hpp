@@ -62,7 +62,7 @@ using Alone = Team<1>;
 struct NothingShared {};
 
 // Sums of rows first to last, added up in the order of the rows: row(i, own) adds row i's to own.
-// rows: memory of the team, kValues for each row.
+// rows: memory of the team, kValues for each row and kValues more.
 template <int kValues, class Members, class Row>
 PEAKRT_HD void sum_rows(Members team, int first, int last, float* rows, float* total, Row&& row) {
   for (int i = first + team.rank(); i <= last; i += team.size) {
@@ -71,9 +71,14 @@ PEAKRT_HD void sum_rows(Members team, int first, int last, float* rows, float* t
     for (int v = 0; v < kValues; ++v) rows[(i - first) * kValues + v] = own[v];
   }
   team.meet();
-  for (int v = 0; v < kValues; ++v) total[v] = 0;
-  for (int i = 0; i <= last - first; ++i)
-    for (int v = 0; v < kValues; ++v) total[v] += rows[i * kValues + v];
+  float* totals = rows + (last - first + 1) * kValues;
+  for (int v = team.rank(); v < kValues; v += team.size) {
+    float sum = 0;
+    for (int i = 0; i <= last - first; ++i) sum += rows[i * kValues + v];
+    totals[v] = sum;
+  }
+  team.meet();
+  for (int v = 0; v < kValues; ++v) total[v] = totals[v];
   team.meet();  // before others write there
 }
 

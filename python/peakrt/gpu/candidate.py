@@ -193,6 +193,10 @@ class GpuProposer(GpuFinder):
         threads = _D["team_threads"]
         return Launch(kernel, -(-teams * _native.NETWORK_TEAMS[kernel] // threads), threads)
 
+    def _over_frame(self, kernel: str, pieces: int) -> Launch:
+        """A kernel for all pieces of a frame, four a team: a search that is skipped then has few blocks to skip."""
+        return self._teams(kernel, -(-pieces // 4))
+
     def _per_candidate(self, kernel: str) -> Launch:
         if kernel in _native.NETWORK_TEAMS:  # usual frames have a few hundred candidates
             return self._teams(kernel, min(256, self._numbers["capacity"]))
@@ -297,9 +301,9 @@ class CudaCandidateFinder(GpuProposer):
             *self._statistics(),
             self._teams("windows", size["n_windows"]),
             self._teams("noise", 2),
-            self._teams("tiles", size["n_tiles"]),
+            self._over_frame("tiles", size["n_tiles"]),
             Launch("locals", -(-size["n_tiles"] // 128), 128),
-            self._teams("sweep", size["n_sweeps"]),
+            self._over_frame("sweep", size["n_sweeps"]),
         ]
         describe = [
             *search,
