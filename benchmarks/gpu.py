@@ -323,9 +323,10 @@ def main() -> None:
     )
     for name in parsed.detectors:
         bench(cupy, name, h2d, d2d, parsed.finder.split(","), [int(n) for n in parsed.batch.split(",")])
-        _, frames, _ = simulated(name, 8)
-        torch_peers(frames)
-        pyfai_peer(load_detector(name), frames)
+    _, frames, _ = simulated(parsed.detectors[0], 8)
+    print(f"\nnetworks in torch and pyFAI, {parsed.detectors[0]}:")
+    torch_peers(frames)
+    pyfai_peer(load_detector(parsed.detectors[0]), frames)
 
 
 if __name__ == "__main__":
