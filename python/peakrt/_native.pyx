@@ -83,7 +83,7 @@ cdef extern from "peakrt/device_twin.hpp" namespace "peakrt" nogil:
     const int kBadFrames, kPasses, kNoisePasses, kDeviceBlock, kSegmentationClasses
     const float kBadShare, kAlone, kDark
     const int kConvChannels, kDeviceLanes, kDeviceGroup, kTile, kSamplesPerBin, kWindows, kSums
-    const int kSweepSs, kSweepFs, kMostHidden, kTeamThreads
+    const int kSweepSs, kSweepFs, kMostHidden, kTeamThreads, kMostCandidates
     cdef struct Noise:
         pass
 
@@ -526,7 +526,7 @@ def read_out(const float[:, :, ::1] photons, float[:, :, ::1] frame, *, float of
 #: What the device's arrays and grids are sized by.
 DEVICE = {
     "lanes": kDeviceLanes, "group": kDeviceGroup, "tile": kTile, "sums": kSums, "sweep_ss": kSweepSs,
-    "sweep_fs": kSweepFs, "hidden": kMostHidden, "features": kFeatures, "team_threads": kTeamThreads,
+    "sweep_fs": kSweepFs, "hidden": kMostHidden, "features": kFeatures, "team_threads": kTeamThreads, "most_candidates": kMostCandidates,
     "noise_bytes": sizeof(Noise), "samples": kSamplesPerBin, "windows": kWindows, "conv_channels": kConvChannels,
     "passes": kPasses,
     "noise_passes": kNoisePasses, "block": kDeviceBlock, "classes": kSegmentationClasses,

@@ -8,8 +8,10 @@ comes back. What a slot does with its own frames is captured as a CUDA graph whe
 from __future__ import annotations
 
 import logging
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +64,29 @@ def pinned(cupy: Any, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArr
     count, kind = int(np.prod(shape)), np.dtype(dtype)
     memory = cupy.cuda.alloc_pinned_memory(max(1, count * kind.itemsize))
     return np.frombuffer(memory, kind, count).reshape(shape)
+
+
+class Copies:
+    """Copies of arrays on the host by a few threads: one alone takes longer for a frame than a GPU to find its peaks."""
+
+    _THREADS, _LEAST_BYTES = 4, 2**20  # of a piece
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(min(self._THREADS, os.cpu_count() or 1), "peakrt-copy")
+
+    def run(self, pairs: Iterable[tuple[npt.NDArray[Any], npt.NDArray[Any]]]) -> None:
+        """Copy into the first of each pair from the second, of the same shape."""
+        pieces = []
+        for to, source in pairs:
+            n = max(1, min(self._THREADS, to.nbytes // self._LEAST_BYTES))
+            if n == 1 or not source.flags.c_contiguous:
+                pieces.append((to, source))
+            else:
+                pieces += zip(np.array_split(to.reshape(-1), n), np.array_split(source.reshape(-1), n), strict=True)
+        if len(pieces) == 1:
+            np.copyto(*pieces[0])
+        else:
+            list(self._pool.map(lambda piece: np.copyto(*piece), pieces))
 
 
 def pack(struct: np.dtype[Any], values: Mapping[str, Any]) -> Any:
@@ -181,6 +206,7 @@ class GpuFinder:
         self.peak_capacity = peak_capacity or 2048 * batch
         self._cupy = cupy
         self._module = cupy.RawModule(path=str(KERNELS / f"{self.family}.fatbin"))
+        self._copies = Copies()
         self._functions: dict[str, Any] = {}
         self._stages_of: dict[int, list[Stage]] = {}  # by frames of a batch
         shapes = {
@@ -355,16 +381,16 @@ class GpuFinder:
         slot.n = len(frames)
         self._after_caller(slot)
         on_host = [k for k, frame in enumerate(frames) if isinstance(frame, np.ndarray)]
-        for k in on_host:
-            slot.pinned[k] = frames[k]
-        with slot.stream:
-            for k, frame in enumerate(frames):
-                if isinstance(frame, np.ndarray):
-                    slot.frames[k].set(slot.pinned[k], stream=slot.stream)
-                else:
-                    slot.frames[k][...] = frame
+        self._copies.run((slot.pinned[k], frames[k]) for k in on_host)
         # What came from the host lies in the pinned buffer until the slot is used again.
-        slot.source = slot.pinned if len(on_host) == len(frames) else slot.frames
+        if len(on_host) == len(frames):
+            slot.frames[: slot.n].set(slot.pinned[: slot.n], stream=slot.stream)
+            slot.source = slot.pinned
+        else:
+            with slot.stream:
+                for k, frame in enumerate(frames):
+                    slot.frames[k][...] = self._cupy.asarray(slot.pinned[k]) if k in on_host else frame
+            slot.source = slot.frames
         self._start(slot)
 
     def _start(self, slot: Slot) -> None:
