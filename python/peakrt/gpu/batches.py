@@ -203,7 +203,7 @@ class GpuFinder:
         if batch < 1 or slots < 1:
             raise ValueError(f"batch is {batch} and slots {slots}, both should be at least 1")
         self.shape, self.batch, self.overflows = shape, batch, 0
-        self.peak_capacity = peak_capacity or 2048 * batch
+        self.peak_capacity = peak_capacity or 4096 * batch
         self._cupy = cupy
         self._module = cupy.RawModule(path=str(KERNELS / f"{self.family}.fatbin"))
         self._copies = Copies()

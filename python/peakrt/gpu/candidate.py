@@ -123,7 +123,7 @@ class GpuProposer(GpuFinder):
 
     cpu : finder of the same kind, for frames that tell the gain and for batches without room
     host_plan : its plan's arrays
-    capacity : candidates of a frame, peak_capacity : peaks of a batch, by default 2048 a frame
+    capacity : candidates of a frame, peak_capacity : peaks of a batch, by default 4096 a frame
     arrays, scratch, numbers : a finder's own, beside the plan's
     """
 
@@ -235,7 +235,7 @@ class CudaCandidateFinder(GpuProposer):
     setup : as for :class:`peakrt.finders.candidate.CandidateFinder`
     cpu : finder of the same kind, for frames that tell the gain and for batches without room
     engine : given the rows of a batch, makes an engine of each slot; None: our own kernel
-    capacity : candidates of a frame, peak_capacity : peaks of a batch, by default 2048 a frame; batches with more of either
+    capacity : candidates of a frame, peak_capacity : peaks of a batch, by default 4096 a frame; batches with more of either
         go to the CPU, and ``overflows`` counts them
     Raises RuntimeError without CuPy, GPU or kernels, ValueError for a model that the kernel does not know, and
     MemoryError where the GPU has too little memory.

@@ -42,7 +42,7 @@ class CudaPeakfinder8(GpuFinder):
     dtype : of the frames on the device, one of u2, i2, u4, i4, f4
     batch : frames worked on together; slots : batches in flight
     foreground_capacity : pixels above threshold of a frame, by default one in eight
-    peak_capacity : peaks of a batch, by default 2048 a frame; batches with more of either go to the CPU, and
+    peak_capacity : peaks of a batch, by default 4096 a frame; batches with more of either go to the CPU, and
         ``overflows`` counts them
     Raises RuntimeError without CuPy, GPU or kernels, ValueError for bad options or shapes, and MemoryError where the
     GPU has too little memory.
