@@ -18,13 +18,13 @@ Floats = npt.NDArray[np.float64]
 CLASSES = ("Hit", "Maybe", "Miss")
 LEAST_HIT, LEAST_MAYBE = 10, 4
 #: A peak is visible from a true SNR of 5 on (Rose, J. Opt. Soc. Am. 38 (1948) 196). Of the candidate finder's peaks that are
-#: measured at 4.5, half are: on simulated frames its SNR is by 0.8 too low there, and scatters by 0.9.
-VISIBLE_SNR = 4.5
+#: measured at 4.35, half are: on simulated frames its SNR is by 0.8 too low there, and scatters by 0.9.
+VISIBLE_SNR = 4.35
 #: Less than this is left out of a probability.
 _NEGLIGIBLE = 1e-9
 #: Of the logistic model of P(indexable): constant, and weight of log1p of the visible peaks to be expected. Fitted by
 #: benchmarks/indexable.py.
-INDEXABLE = (-5.97, 4.2)
+INDEXABLE = (-6.27, 4.27)
 
 
 def chances(score: npt.NDArray[np.float32], snr: npt.NDArray[np.float32]) -> Floats:
