@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from peakrt.commands.program import Parser, run_program
 
-from .commands import adapt, compare, evaluate, fit, report, simulate, train, tune
+from .commands import adapt, calibrate, compare, evaluate, fit, report, simulate, train, tune
 
 #: In the order of the help.
 COMMANDS = (
@@ -16,6 +16,7 @@ COMMANDS = (
     compare,
     fit,
     evaluate,
+    calibrate,
     train,
     tune,
     report,
