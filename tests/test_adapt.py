@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 
 torch = pytest.importorskip("torch", reason="needs torch: pip install '.[train]'")
 pytest.importorskip("onnx", reason="needs onnx")
@@ -14,13 +15,17 @@ pytest.importorskip("onnx", reason="needs onnx")
 from peakrt import CandidateConfig, PeakFinder  # noqa: E402
 from peakrt.cxi.reader import SlabPeaks  # noqa: E402
 from peakrt.event import Event  # noqa: E402
+from peakrt.finders.proposer import FEATURES  # noqa: E402
 from peakrt.models.engine_onnx import OnnxEngine  # noqa: E402
 from peakrt.models.model_file import load_model  # noqa: E402
 from peakrt_geometry import load_detector  # noqa: E402
-from peakrt_lab.adapt import AdaptConfig, adapt, label_patterns, open_judge  # noqa: E402
+from peakrt_lab.adapt import AdaptConfig, Lesson, adapt, label_patterns, open_judge  # noqa: E402
 from peakrt_lab.compare import slab_peaks  # noqa: E402
+from peakrt_lab.dataset import proposed  # noqa: E402
 from peakrt_lab.judge import predict  # noqa: E402
+from peakrt_lab.lattice import Pattern  # noqa: E402
 from peakrt_lab.simulate import RESPONSES, Scene, Simulator  # noqa: E402
+from peakrt_lab.stream import IndexedCrystal  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +39,9 @@ def experiment():
     )
     simulated = [simulator.event(k) for k in range(8)]
     predictions = {
-        k: SlabPeaks(e.peaks["ss"].astype(float), e.peaks["fs"].astype(float), e.peaks["photons"].astype(float), np.full(len(e.peaks), np.nan))
+        k: Pattern(SlabPeaks(*(e.peaks[name].astype(float) for name in ("ss", "fs", "photons", "snr"))))
         for k, e in enumerate(simulated)
-    }  # fmt: skip
+    }
     return detector, [Event(e.frame, simulator.good) for e in simulated], predictions, simulator.gain
 
 
@@ -67,10 +72,12 @@ def test_adapting_helps_and_says_so(experiment, tmp_path: Path) -> None:
 def test_predictions_of_other_frames_teach_nothing(experiment) -> None:
     detector, events, predictions, gain = experiment
     model = load_model("default")
-    moved = {k: SlabPeaks(p.ss + 7, p.fs + 9, p.intensity, p.snr) for k, p in predictions.items() if k < 2}
+    moved = {
+        k: Pattern(SlabPeaks(p.ss[:5] + 7, p.fs[:5] + 9, p.intensity[:5], p.snr[:5]))
+        for k, p in ((k, predictions[k].predicted) for k in range(2))
+    }
     with pytest.raises(ValueError, match="no pattern teaches"):
-        label_patterns(events[:2], {k: SlabPeaks(p.ss[:5], p.fs[:5], p.intensity[:5], p.snr[:5]) for k, p in moved.items()},
-                       detector, open_judge(model), gain=gain, threshold=model.threshold)  # fmt: skip
+        label_patterns(events[:2], moved, detector, open_judge(model), gain=gain, threshold=model.threshold)
 
 
 def test_what_gets_worse_is_not_written(experiment, tmp_path: Path) -> None:
@@ -97,7 +104,7 @@ def test_a_peak_that_the_lattice_does_not_predict_is_not_called_false(experiment
     detector, events, predictions, gain = experiment
     model = load_model("default")
     judge = open_judge(model)
-    kept = {k: p.only(np.arange(len(p)) % 10 != 0) for k, p in predictions.items()}
+    kept = {k: Pattern(p.predicted.only(np.arange(len(p.predicted)) % 10 != 0)) for k, p in predictions.items()}
     whole, partial = (
         label_patterns(events[:3], given, detector, judge, gain=gain, threshold=model.threshold)
         for given in (predictions, kept)
@@ -106,3 +113,34 @@ def test_a_peak_that_the_lattice_does_not_predict_is_not_called_false(experiment
     scores, lost = predict(judge, partial.numbers), (whole.labels[both] == 1) & (partial.labels != 1)
     assert lost.sum() > 20
     assert (partial.labels[lost & (scores >= 0.5)] == 2).all()
+
+
+def test_the_lattice_speaks_where_nothing_is_predicted() -> None:
+    """Only reflections near the beam are predicted; peaks farther out teach as peaks, grains of powder as none."""
+    detector = load_detector("jungfrau1m")
+    scene = Scene(hit_fraction=1.0, photons=(1000.0, 10000.0), ice=1.0, salt=1.0, mosaicity=(2e-4, 1e-3))
+    simulator = Simulator(detector, scene, cell=(79.1, 79.1, 38.4, 90.0, 90.0, 90.0), space_group="P 43 21 2", seed=2)
+    model = load_model("default")
+    judge = open_judge(model)
+    true_ones = beyond = false_ones = 0
+    for number in range(4):
+        shot = simulator.event(number)
+        true = SlabPeaks(*(shot.peaks[name].astype(float) for name in ("ss", "fs", "photons", "snr")))
+        near = detector.radius[0, np.rint(true.ss).astype(int), np.rint(true.fs).astype(int)] < 250
+        crystal = IndexedCrystal(np.full(6, np.nan), shot.lattices[0], true.ss[near], true.fs[near], [])
+        event = Event(shot.frame, simulator.good)
+        (_, _, proposer) = next(proposed([(0, event)], detector, simulator.gain))
+        scores = predict(judge, proposer.describe())
+        strength = proposer.describe()[:, FEATURES.index("sum3_poisson")]
+        at = np.c_[proposer.candidates["ss"], proposer.candidates["fs"]]
+        is_true = cKDTree(np.c_[true.ss, true.fs]).query(at)[0] < 3
+        lesson = Lesson(detector, Pattern(true.only(near), (crystal,)))
+        labels = lesson.label(proposer.candidates, strength, scores, doubt=False)
+        assert not is_true[labels == 0].any()
+        true_ones += is_true[labels == 1].sum()
+        beyond += (is_true & (detector.radius[0, at[:, 0], at[:, 1]] > 300) & (labels == 1)).sum()
+        false_ones += (~is_true[labels == 1]).sum()
+        doubtful = lesson.label(proposer.candidates, strength, scores)
+        assert (doubtful[(scores >= 0.5) & (labels == 0)] == 2).all()
+    assert beyond > 100
+    assert false_ones < 0.05 * true_ones

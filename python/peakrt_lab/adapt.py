@@ -1,16 +1,16 @@
 """Adapts a candidate model to one experiment, from frames that were indexed: what the lattice predicts is a peak. Needs torch.
 
 The labels are those of the 2025 pipeline: patterns whose found peaks agree with their predictions (PeakDiff precision
-above .8), and in them the candidates that lie on a prediction. What the judge takes for a peak far from every prediction
-is left out: predictions are not complete (another lattice, a reflection just outside the predicted zone), and to
-call all of these false taught models to miss one peak in seven. Simulated scenes go along, on which the judge
-is to say what it said before, so that nothing is forgotten.
+above .8), and in them the candidates that lie on a prediction. Predictions are not complete, and to call false what lies
+on none taught models to miss one peak in seven: beyond them the lattice speaks (lattice.py), and what the judge takes for a peak off
+every lattice is left out, for it may be of another crystal. Simulated scenes go along, on which the judge is to say what
+it said before, so that nothing is forgotten.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +30,21 @@ from .compare import match, slab_peaks
 from .dataset import Candidates
 from .export import write_model
 from .judge import Judge, predict
+from .lattice import OFF_LATTICE, ON_LATTICE, Pattern, index_errors
 
 Floats = npt.NDArray[np.float32]
 #: A pattern teaches if this share of its found peaks lies on predictions, and it has so many.
 LEAST_PRECISION, LEAST_PEAKS = 0.8, 15
+#: And with fewer patterns there is nothing to hold out.
+LEAST_PATTERNS = 4
 _REACH, _AWAY = 2.0, 4.0  # pixels: on a prediction, on none
-_STRENGTH = FEATURES.index("sum3_poisson")
+STRENGTH = FEATURES.index("sum3_poisson")
 _BELIEVED = 0.5  # score from which a candidate far from any prediction is left out rather than called false
-_CLEAR = 4.5  # significance above which a candidate on a prediction is its peak, not chance
-_REPLAY_SEED = 4711
+#: Significance above which a candidate on a prediction is its peak, not chance: where the distance alone decides, and where
+#: the lattice says as well what is noise.
+_CLEAR, _CLEAR_ON_LATTICE = 4.5, 3.5
+#: Of the simulated scenes that go along.
+REPLAY_SEED = 4711
 _FORGIVEN = 0.03  # of F1 on simulated scenes of every kind: the model is for one experiment
 
 
@@ -62,6 +68,16 @@ class Outcome:
     after: float
     simulated_before: float
     simulated_after: float
+
+    @property
+    def better(self) -> bool:
+        """Whether the judge got worse on neither; of simulated scenes a little is forgiven."""
+        return self.after >= self.before and not self.forgets
+
+    @property
+    def forgets(self) -> bool:
+        """Whether the judge has lost more on simulated scenes than is forgiven."""
+        return self.simulated_after < self.simulated_before - _FORGIVEN
 
     def lines(self) -> list[str]:
         """The report."""
@@ -100,7 +116,7 @@ def open_judge(model: Model) -> Judge:
 
 def label_patterns(
     events: Iterable[Event],
-    predictions: Mapping[int, SlabPeaks],
+    patterns: Mapping[int, Pattern],
     detector: Detector,
     judge: Judge,
     *,
@@ -109,21 +125,19 @@ def label_patterns(
 ) -> Candidates:
     """Candidates of the patterns that teach, labelled; scene is the event's number.
 
-    predictions : slab positions by the event's number. Candidates on a prediction are peaks if they are clear, and left
-    out if not; those far from any are none, but for those that the judge takes for peaks, which are left out.
+    patterns : by the event's number; those that do not teach are passed over
+    Raises ValueError if none does.
     """
     parts: list[Candidates] = []
-    indexed = ((number, event) for number, event in enumerate(events) if number in predictions)
+    indexed = ((n, event) for n, event in enumerate(events) if n in patterns and len(patterns[n].predicted))
     for number, event, proposer in dataset.proposed(indexed, detector, gain):
         numbers = proposer.describe()
         scores = predict(judge, numbers)
-        peaks = slab_peaks(proposer.measure(scores, threshold), event.frame.shape[1])
-        predicted = predictions[number]
-        found, _ = match(peaks, predicted, distance=_REACH + 1)
-        if len(peaks) < LEAST_PEAKS or len(found) < LEAST_PRECISION * len(peaks):
+        found = slab_peaks(proposer.measure(scores, threshold), event.frame.shape[1])
+        lesson = Lesson(detector, patterns[number], event.photon_energy_eV, event.camera_length_m)
+        if len(found) < LEAST_PEAKS or lesson.precision(found) < LEAST_PRECISION:
             continue
-        labels = _on_predictions(proposer.candidates, numbers[:, _STRENGTH], predicted, event.frame.shape[1])
-        labels[(labels == 0) & (scores >= _BELIEVED)] = 2
+        labels = lesson.label(proposer.candidates, numbers[:, STRENGTH], scores)
         parts.append(Candidates(numbers, labels, np.full(len(labels), number)))
     if not parts:
         raise ValueError(
@@ -133,17 +147,67 @@ def label_patterns(
     return dataset.join(parts)
 
 
-def _on_predictions(
-    candidates: npt.NDArray[np.void], strength: Floats, predicted: SlabPeaks, n_ss: int
-) -> npt.NDArray[np.int8]:
-    at = np.c_[candidates["ss"] + candidates["panel"] * n_ss, candidates["fs"]]
-    distance, nearest = cKDTree(np.c_[predicted.ss, predicted.fs]).query(at)
-    labels = np.where(distance > _AWAY, 0, 2).astype(np.int8)
-    on = np.flatnonzero((distance <= _REACH) & (strength > _CLEAR))
-    order = on[np.argsort(-strength[on], kind="stable")]
-    _, first = np.unique(nearest[order], return_index=True)
-    labels[order[first]] = 1
-    return labels
+@dataclass(frozen=True)
+class Lesson:
+    """What an indexed frame teaches."""
+
+    detector: Detector
+    pattern: Pattern
+    photon_energy_eV: float | None = None
+    camera_length_m: float | None = None
+
+    def errors(self, slab_ss: npt.ArrayLike, fs: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """How far places are from the lattices, as :func:`peakrt_lab.lattice.index_errors`."""
+        if not self.pattern.crystals:
+            return np.full(np.shape(slab_ss), np.nan)
+        known = {"photon_energy_eV": self.photon_energy_eV, "camera_length_m": self.camera_length_m}
+        return index_errors(self.detector, self.pattern.crystals, slab_ss, fs, **known)
+
+    def explained(self, found: SlabPeaks) -> npt.NDArray[np.bool_]:
+        """Which found peaks are assigned to a prediction (PeakDiff), or lie on a lattice beyond the predictions."""
+        assigned, _ = match(found, self.pattern.predicted, distance=_REACH + 1)
+        out = self.errors(found.ss, found.fs) < ON_LATTICE
+        out[assigned] = True
+        return out
+
+    def precision(self, found: SlabPeaks) -> float:
+        """Share of found peaks that the crystals explain; NaN without peaks."""
+        return float(self.explained(found).mean()) if len(found) else float("nan")
+
+    def label(
+        self, candidates: npt.NDArray[np.void], strength: Floats, scores: Floats, *, doubt: bool = True
+    ) -> npt.NDArray[np.int8]:
+        """Label candidates: 1 a peak, 0 none, 2 left out.
+
+        Peaks are the strongest on each prediction, if it is clear, and what the judge believes that lies on a lattice
+        where nothing is predicted. None are those off every lattice, or, where reflections lie too close to tell, away
+        from all predictions.
+        doubt : leave out what the judge believes and no crystal explains: it may be another crystal's
+        """
+        ss = candidates["ss"] + candidates["panel"] * float(self.detector.shape[1])
+        at, errors = np.c_[ss, candidates["fs"]], self.errors(ss, candidates["fs"])
+        predicted = self.pattern.predicted
+        distance, nearest = cKDTree(np.c_[predicted.ss, predicted.fs]).query(at)
+        believed = scores >= _BELIEVED
+        off = np.where(np.isnan(errors), ~believed, errors > OFF_LATTICE) & (distance > _AWAY)
+        labels = np.where(off & ~(believed & doubt), 0, 2).astype(np.int8)
+        clear = strength > np.where(np.isnan(errors), _CLEAR, _CLEAR_ON_LATTICE)
+        on = np.flatnonzero((distance <= _REACH) & clear)
+        order = on[np.argsort(-strength[on], kind="stable")]
+        _, first = np.unique(nearest[order], return_index=True)
+        labels[order[first]] = 1
+        labels[_best_around(at, scores, believed & (distance > _AWAY) & (errors < ON_LATTICE))] = 1
+        return labels
+
+
+def _best_around(at: npt.NDArray[np.float64], scores: Floats, these: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """Those of some candidates that no other of them within the distance of two peaks outdoes."""
+    which = np.flatnonzero(these)
+    if not len(which):
+        return which
+    pairs = cKDTree(at[which]).query_pairs(_REACH + 1, output_type="ndarray")
+    beaten = np.where(scores[which[pairs[:, 0]]] < scores[which[pairs[:, 1]]], pairs[:, 0], pairs[:, 1])
+    return np.delete(which, beaten)
 
 
 def f1_of(judge: Judge, data: Candidates, threshold: float) -> float:
@@ -162,25 +226,41 @@ def adapt(
     judge got worse on either, or if there are fewer than four patterns.
     """
     config = config or AdaptConfig()
-    patterns = np.unique(data.scene)
-    if len(patterns) < 4:
-        raise ValueError(f"{len(patterns)} patterns teach, adapting needs at least 4")
+    enough(data)
     say(f"simulating {config.replay_scenes} scenes to go along")
-    replay = dataset.join([dataset.of_scene(_REPLAY_SEED, k) for k in range(config.replay_scenes)])
-    held, replay_held = np.isin(data.scene, patterns[::4]), replay.scene % 4 == 0
+    replay = dataset.join([dataset.of_scene(REPLAY_SEED, k) for k in range(config.replay_scenes)])
+    judge, outcome = retrain(model, data, replay, config)
+    if not outcome.better:
+        raise ValueError("; ".join([*outcome.lines(), "it got worse: the model is not written"]))
+    write_adapted(out, model, judge, {"adapted": {"from": model.digest, **asdict(outcome)}})
+    return outcome
+
+
+def enough(data: Candidates) -> None:
+    """Raise ValueError if too few patterns teach."""
+    patterns = len(np.unique(data.scene))
+    if patterns < LEAST_PATTERNS:
+        raise ValueError(f"{patterns} patterns teach, adapting needs at least {LEAST_PATTERNS}")
+
+
+def retrain(model: Model, data: Candidates, replay: Candidates, config: AdaptConfig) -> tuple[Judge, Outcome]:
+    """Fine-tune a candidate model on labelled patterns, with simulated scenes along; a quarter of both is held out."""
+    held, replay_held = np.isin(data.scene, np.unique(data.scene)[::4]), replay.scene % 4 == 0
     learn, test = data.only(~held), data.only(held)
     old, judge = open_judge(model), open_judge(model)
     _fine_tune(judge, learn, replay.only(~replay_held), config)
     simulated = replay.only(replay_held)
     before, after = (f1_of(j, test, model.threshold) for j in (old, judge))
     simulated_before, simulated_after = (f1_of(j, simulated, model.threshold) for j in (old, judge))
-    outcome = Outcome(len(patterns), before, after, simulated_before, simulated_after)
-    if after < before or simulated_after < simulated_before - _FORGIVEN:
-        raise ValueError("; ".join([*outcome.lines(), "it got worse: the model is not written"]))
-    provenance: dict[str, Any] = {**model.provenance, "adapted": {"from": model.digest, **vars(outcome)}}
-    in_hits = model.threshold_in_hits
-    write_model(out, judge, threshold=model.threshold, threshold_in_hits=in_hits, provenance=provenance)
-    return outcome
+    return judge, Outcome(len(np.unique(data.scene)), before, after, simulated_before, simulated_after)
+
+
+def write_adapted(out: Path, model: Model, judge: Judge, more: dict[str, Any]) -> None:
+    """Write a judge that was made from a model's; more : entries of its provenance."""
+    write_model(
+        out, judge, threshold=model.threshold, threshold_in_hits=model.threshold_in_hits,
+        provenance={**model.provenance, **more},
+    )  # fmt: skip
 
 
 def _fine_tune(judge: Judge, learn: Candidates, replay: Candidates, config: AdaptConfig) -> None:

@@ -6,7 +6,7 @@ into small ones (connected components of a KD-tree's pairs), each solved exactly
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from peakrt.finder import PeakFinder
 from peakrt.peaks import PeakArray, slab_ss
 from peakrt_geometry import Detector
 
+from .lattice import Pattern
 from .stream import Chunk, read_chunks
 from .truth import Truth
 
@@ -211,19 +212,32 @@ def cxi_numbers(path: str | Path) -> list[int]:
 
 def stream_sets(path: str | Path, detector: Detector | None, *, predictions: bool) -> PeakSets:
     """Peaks of a stream, or the reflections predicted for its crystals."""
-    sets: PeakSets = {}
+    if predictions:
+        return {event: pattern.predicted for event, pattern in stream_patterns(path, detector).items()}
+    return {
+        event: SlabPeaks(_stream_slab(chunk.ss, chunk.panel, detector), chunk.fs, chunk.intensity, np.full(len(chunk.ss), np.nan))
+        for event, chunk in _numbered(path)
+    }  # fmt: skip
+
+
+def stream_patterns(path: str | Path, detector: Detector | None) -> dict[int, Pattern]:
+    """The crystals of each frame of a stream and the reflections predicted for them; without crystals both are empty."""
+    patterns = {}
+    for event, chunk in _numbered(path):
+        ss = [_stream_slab(crystal.ss, crystal.panel, detector) for crystal in chunk.crystals]
+        fs = np.concatenate([*(crystal.fs for crystal in chunk.crystals), np.empty(0)])
+        unknown = np.full(len(fs), np.nan)
+        patterns[event] = Pattern(
+            SlabPeaks(np.concatenate([*ss, np.empty(0)]), fs, unknown, unknown), tuple(chunk.crystals)
+        )
+    return patterns
+
+
+def _numbered(path: str | Path) -> Iterator[tuple[int, Chunk]]:
+    """The chunks of a stream with the numbers of their events."""
     numbers: dict[str, list[int]] = {}
     for order, chunk in enumerate(read_chunks(path)):
-        event = event_number(chunk, order, numbers)
-        if predictions:
-            parts = [(c.ss, c.fs, np.full(len(c.ss), np.nan), c.panel) for c in chunk.crystals]
-        else:
-            parts = [(chunk.ss, chunk.fs, chunk.intensity, chunk.panel)]
-        ss = np.concatenate([_stream_slab(p[0], p[3], detector) for p in parts] or [np.empty(0)])
-        fs = np.concatenate([p[1] for p in parts] or [np.empty(0)])
-        intensity = np.concatenate([p[2] for p in parts] or [np.empty(0)])
-        sets[event] = SlabPeaks(ss, fs, intensity, np.full(len(ss), np.nan))
-    return sets
+        yield event_number(chunk, order, numbers), chunk
 
 
 def event_number(chunk: Chunk, order: int, numbers: dict[str, list[int]]) -> int:

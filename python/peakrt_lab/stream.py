@@ -20,6 +20,7 @@ class IndexedCrystal:
     """cell : a, b, c (A), alpha, beta, gamma (degrees); reciprocal : rows a*, b*, c* in 1/A.
 
     ss, fs : predicted positions in the data array, an integer is a pixel's centre; panel : their panels
+    shift_m : x and y by which the indexer moved the detector for it
     """
 
     cell: Floats
@@ -27,6 +28,7 @@ class IndexedCrystal:
     ss: Floats
     fs: Floats
     panel: list[str]
+    shift_m: Floats = field(default_factory=lambda: np.zeros(2))
 
 
 @dataclass
@@ -82,6 +84,7 @@ class _Reader:
     rows: list[list[str]] = field(default_factory=list)
     cell: Floats = field(default_factory=lambda: np.full(6, np.nan))
     axes: Floats = field(default_factory=lambda: np.full((3, 3), np.nan))
+    shift: Floats = field(default_factory=lambda: np.zeros(2))
 
     def take(self, line: str, number: int) -> Chunk | None:
         try:
@@ -124,6 +127,8 @@ class _Reader:
             self.cell = np.array([*(10 * x for x in numbers[:3]), *numbers[3:]])
         elif key in ("astar", "bstar", "cstar"):
             self.axes["abc".index(key[0])] = [0.1 * x for x in _numbers(r"[-+]\d+\.\d+", value, 3)]
+        elif key == "predict_refine/det_shift x":
+            self.shift = 1e-3 * np.array(_numbers(r"-?\d+\.\d+", value, 2))
         elif line.startswith("--- End crystal") and np.isfinite(self.axes).all():
             self._add_crystal([])  # it had no reflections
 
@@ -149,9 +154,9 @@ class _Reader:
         assert self.chunk is not None
         values = np.array([[float(x) for x in row[7:9]] for row in rows]).reshape(-1, 2) - 0.5
         self.chunk.crystals.append(
-            IndexedCrystal(self.cell, self.axes, values[:, 1], values[:, 0], [row[9] for row in rows])
+            IndexedCrystal(self.cell, self.axes, values[:, 1], values[:, 0], [row[9] for row in rows], self.shift)
         )
-        self.cell, self.axes = np.full(6, np.nan), np.full((3, 3), np.nan)
+        self.cell, self.axes, self.shift = np.full(6, np.nan), np.full((3, 3), np.nan), np.zeros(2)
 
 
 def _numbers(pattern: str, text: str, least: int) -> list[float]:

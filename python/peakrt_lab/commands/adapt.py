@@ -12,7 +12,7 @@ from peakrt.extras import to_install
 from peakrt.models.model_file import load_model
 from peakrt.sources import open_source
 
-from ..compare import stream_sets
+from ..compare import stream_patterns
 from .train import need_training
 
 
@@ -46,10 +46,9 @@ def _adapt(parsed: argparse.Namespace) -> int:
     gain = parsed.gain or detector.photon_gain
     if gain is None:
         raise ValueError("the geometry has no gain (adu_per_photon or adu_per_eV): give it with --gain")
-    predictions = stream_sets(parsed.stream, detector, predictions=True)
-    predictions = {event: peaks for event, peaks in predictions.items() if len(peaks)}
+    patterns = stream_patterns(parsed.stream, detector)
     judge = open_judge(model)
-    data = label_patterns(source.events(), predictions, detector, judge, gain=gain, threshold=model.threshold)
+    data = label_patterns(source.events(), patterns, detector, judge, gain=gain, threshold=model.threshold)
     outcome = adapt(model, data, parsed.output)
     print("\n".join(outcome.lines()))
     print(f"wrote {parsed.output}: peakrt find --model {parsed.output}")
