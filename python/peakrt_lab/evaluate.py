@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from peakrt.cxi.columns import DATA, N_PEAKS
+
 from .compare import event_number
 from .dials import run_dials
 from .stream import read_chunks
@@ -97,7 +99,7 @@ def run_indexamajig(
     import h5py
 
     with h5py.File(cxi, "r") as file:
-        n = len(file["/entry_1/data_1/data"])
+        n = len(file[N_PEAKS if N_PEAKS in file else DATA])
     events = stream.with_suffix(".events.lst")
     events.write_text("".join(f"{cxi.resolve()} //{row}\n" for row in range(n)), encoding="utf-8")
     command = [
@@ -114,10 +116,28 @@ def run_indexamajig(
     ]
     command += [f"--temp-dir={stream.parent}", f"--min-peaks={min_peaks}", *INDEXING, *extra]
     command += ["-p", str(cell)] if cell else []
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise RuntimeError(f"indexamajig failed ({done.returncode}): {last}")
+    status, said = _run_to_its_end(command)
+    if status != 0:
+        last = (said.strip().splitlines() or ["no message"])[-1]
+        raise RuntimeError(f"indexamajig failed ({status}): {last}")
+
+
+def _run_to_its_end(command: list[str]) -> tuple[int, str]:
+    """Exit status of a program and what it said on stderr. Whatever ends this process, its processes go too.
+
+    The workers of an indexamajig whose master is gone wait for ever. A shell waits with them: it reads the end of our pipe when we
+    die, and a line when all is well.
+    """
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace",
+        start_new_session=True,
+    )  # fmt: skip
+    watch = f"read line || kill -KILL -{process.pid}"
+    with subprocess.Popen(["sh", "-c", watch], stdin=subprocess.PIPE, start_new_session=True) as watcher:
+        assert watcher.stdin is not None
+        _, said = process.communicate()  # an exception leaves the pipe closed and no line in it
+        watcher.stdin.write(b"\n")
+    return process.returncode, said
 
 
 #: How to index the peaks of a CXI, and the suffix of what that leaves.

@@ -7,12 +7,18 @@ same light.
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import h5py
 import numpy as np
 import numpy.typing as npt
 
 from peakrt import _native
 from peakrt.arrays import as_frame, as_mask, whole_panels
-from peakrt.peaks import PeakArray
+from peakrt.cxi.columns import FILE_FORMAT
+from peakrt.cxi.outputs import whole_file
+from peakrt.cxi.reader import SlabPeaks
+from peakrt.peaks import PEAK, PeakArray
 
 #: A, eta, c_ss, c_fs, sigma_ss, sigma_fs, gamma_ss, gamma_fs, a, b, c: photons and pixels. c_ss and c_fs count from the middle
 #: of the window, as do a (photons a pixel along ss), b (along fs) and c (at the middle).
@@ -114,3 +120,25 @@ def label_pixels(
     at = fits["panel"][which], ss[claimed], fs[claimed]
     labels[at[0][order], at[1][order], at[2][order]] = which[order] + 1
     return labels
+
+
+def on_panels(slab: SlabPeaks, height: int) -> PeakArray:
+    """Peaks of the slab of stacked panels on their panels; height : of a panel, pixels."""
+    peaks = np.zeros(len(slab), PEAK)
+    panel = np.floor((slab.ss + 0.5) / height)
+    peaks["panel"], peaks["ss"], peaks["fs"] = panel, slab.ss - panel * height, slab.fs
+    return peaks
+
+
+def write_fits(path: Path, fits: list[npt.NDArray[np.void]], numbers: npt.ArrayLike | None = None) -> None:
+    """Write the fits of the rows of a CXI: a dataset for each field, and ``row`` and ``peak`` that say whose they are.
+
+    numbers : of the frames, in place of the rows. The file gets its name when it is whole.
+    """
+    rows = np.arange(len(fits)) if numbers is None else np.asarray(numbers, np.int64)
+    with whole_file(path) as started, h5py.File(started, "w", libver=FILE_FORMAT) as file:
+        file["row"] = np.repeat(rows, [len(each) for each in fits])
+        file["peak"] = np.concatenate([np.arange(len(each)) for each in fits])
+        whole = np.concatenate(fits)
+        for name in PROFILE_FIT.names or ():
+            file[name] = whole[name]

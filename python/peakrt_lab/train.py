@@ -5,9 +5,7 @@ Every step leaves its result in the work folder and is not done again: a trainin
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,6 +23,7 @@ from .judge import Judge, JudgeConfig, TrainingSet, calibrate, predict, prepare,
 from .trees import TREES
 from .trees import predict as ask_trees
 from .trees import train as grow_trees
+from .work_folder import claim, commit
 
 Floats = npt.NDArray[np.float32]
 Say = Callable[[str], None]
@@ -89,14 +88,6 @@ def train_judge(
     return scores
 
 
-def claim(folder: Path, config: dict[str, Any]) -> None:
-    """Note a configuration in a work folder, or check that it is the one noted. Raises ValueError if it is another."""
-    noted, now = folder / "config.json", json.dumps(config, indent=1)
-    if noted.exists() and noted.read_text(encoding="utf-8") != now:
-        raise ValueError(f"{folder} holds a training of another configuration: remove it or choose another folder")
-    noted.write_text(now, encoding="utf-8")
-
-
 def _train_on(config: TrainConfig, folder: Path, training_set: TrainingSet, losses: list[float], say: Say) -> Judge:
     """Train, from where an earlier training in the folder stopped."""
     state = folder / "judge.pt"
@@ -127,17 +118,6 @@ def score(probability: Floats, data: Candidates) -> dict[str, float]:
     )
     error = calibration_error(probability[known], truth)
     return {"log_loss": round(float(loss), 4), "f1": round(f1, 4), "calibration_error": round(error, 4)}
-
-
-def commit() -> str:
-    """The commit that this code is of, for provenance."""
-    done = subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout.strip() or "unknown"
 
 
 def plot(path: Path, losses: list[float], probability: Floats, data: Candidates) -> None:

@@ -44,7 +44,7 @@ from .dense import (
 from .dense_data import THRESHOLDS, Crops, generate, load
 from .export import write_dense_models
 from .peaknet2025 import CLASSES
-from .train import claim, commit
+from .work_folder import claim, commit
 
 Floats = npt.NDArray[np.float32]
 Say = Callable[[str], None]

@@ -7,21 +7,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
 from peakrt.commands.options import add_geometry, load_geometry
 from peakrt.commands.program import add_command
-from peakrt.cxi.columns import FILE_FORMAT
 from peakrt.cxi.learned_file import read_learned
-from peakrt.cxi.outputs import whole_file
-from peakrt.cxi.reader import SlabPeaks, read_cxi_peaks
-from peakrt.peaks import PEAK, PeakArray
+from peakrt.cxi.reader import read_cxi_peaks
 from peakrt.sources import open_source
 from peakrt_geometry import Detector
 
-from ..profile_fit import FITTED, PROFILE_FIT, RADIUS, fit_profiles
+from ..profile_fit import FITTED, RADIUS, fit_profiles, on_panels, write_fits
 
 
 def add(commands: Any) -> None:
@@ -53,7 +49,7 @@ def _fit(parsed: argparse.Namespace) -> int:
         began = time.process_time()
         found.append(
             fit_profiles(
-                event.frame, _on_panels(slab, event.frame.shape[1]), gain=gain, mask=event.good(detector.mask),
+                event.frame, on_panels(slab, event.frame.shape[1]), gain=gain, mask=event.good(detector.mask),
                 asics=detector.asics, radius=parsed.radius,
             )
         )  # fmt: skip
@@ -70,27 +66,6 @@ def _gain(path: Path, detector: Detector) -> float:
     if gain is None:
         raise ValueError(f"neither the geometry nor {path} says the gain: give it with --gain")
     return gain
-
-
-def _on_panels(slab: SlabPeaks, height: int) -> PeakArray:
-    """Peaks of the slab of stacked panels on their panels."""
-    peaks = np.zeros(len(slab), PEAK)
-    panel = np.floor((slab.ss + 0.5) / height)
-    peaks["panel"], peaks["ss"], peaks["fs"] = panel, slab.ss - panel * height, slab.fs
-    return peaks
-
-
-def write_fits(path: Path, fits: list[npt.NDArray[np.void]]) -> None:
-    """Write the fits of the rows of a CXI: a dataset for each field, and ``row`` and ``peak`` that say whose they are.
-
-    The file gets its name when it is whole.
-    """
-    with whole_file(path) as started, h5py.File(started, "w", libver=FILE_FORMAT) as file:
-        file["row"] = np.repeat(np.arange(len(fits)), [len(each) for each in fits])
-        file["peak"] = np.concatenate([np.arange(len(each)) for each in fits])
-        whole = np.concatenate(fits)
-        for name in PROFILE_FIT.names or ():
-            file[name] = whole[name]
 
 
 def _summary(fits: npt.NDArray[np.void], seconds: float) -> list[str]:
