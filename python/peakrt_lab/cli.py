@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from peakrt.commands.program import Parser, run_program
 
-from .commands import adapt, calibrate, compare, evaluate, fit, report, simulate, train, tune
+from .commands import adapt, calibrate, compare, evaluate, fit, improve, report, simulate, train, tune
 
 #: In the order of the help.
 COMMANDS = (
@@ -21,6 +21,7 @@ COMMANDS = (
     tune,
     report,
     adapt,
+    improve,
 )
 
 
