@@ -1,4 +1,4 @@
-"""Indexing yields on simulated runs: the network, peakfinder8 with defaults, and peakfinder8 tuned on a third of each run.
+"""Indexing yields on simulated runs: the candidate finder, peakfinder8 with defaults, and peakfinder8 tuned on a third of each run.
 
     python benchmarks/indexing.py FOLDER [-n EVENTS] [--indexer dials]
 

@@ -27,7 +27,7 @@ from .conftest import SMALL_GEOM
 
 ROOT = Path(__file__).resolve().parents[1]
 FRAMES = 8
-CHOSEN = ("network", "pf8", "pf8-tuned", "crystfel-tuned")
+CHOSEN = ("candidate", "pf8", "pf8-tuned", "crystfel-tuned")
 
 
 def command(what: str, folder: Path, geometry: Path, *more: str) -> list[str]:
@@ -88,9 +88,9 @@ def test_killed_and_gone_on_with_it_gives_the_same_tables(tmp_path: Path, geomet
     rows = tables(tmp_path / "one.json")["runs"][0]["rows"]
     assert set(rows) == set(CHOSEN)
     assert all(row["images"] == FRAMES for row in rows.values())
-    assert rows["network"]["indexed"] > 0
+    assert rows["candidate"]["indexed"] > 0
     assert not list((tmp_path / "killed" / "small").glob("frames-*"))  # frames are not kept
-    assert (tmp_path / "one.md").read_text().count("| PeakRT, network |") == 1
+    assert (tmp_path / "one.md").read_text().count("| PeakRT, candidate |") == 1
 
 
 def outcome(event: int, *, peaks: int = 20, indexed: bool = True, right: bool = True, true: bool = True) -> Outcome:
@@ -100,7 +100,7 @@ def outcome(event: int, *, peaks: int = 20, indexed: bool = True, right: bool = 
 
 @pytest.fixture
 def run(tmp_path: Path, geometry: Path) -> Run:
-    """Six frames of which the first four hold crystals; the network and peakfinder8 were run."""
+    """Six frames of which the first four hold crystals; the candidate finder and peakfinder8 were run."""
     run = Run(Recipe(block=6, tune=2), str(geometry), tmp_path / "small")
     (run.folder / "truth").mkdir(parents=True)
     note = {"hit": [True] * 4 + [False] * 2, "visible": [12, 30, 40, 60, 0, 0]}
@@ -113,43 +113,43 @@ def run(tmp_path: Path, geometry: Path) -> Run:
         outcome(3, indexed=False),
         outcome(4, indexed=False, true=False),
     ]
-    for name, hits in (("network", ours), ("pf8", theirs)):
+    for name, hits in (("candidate", ours), ("pf8", theirs)):
         Results(run.folder / name).write(Result(0, 6, 60.0, 30.0, 1, 5.0, hits), "head\n")
     return run
 
 
 def test_rows_count_what_came_of_the_hits(run: Run) -> None:
     rows = summarize_run(run)["rows"]
-    assert set(rows) == {"network", "pf8"}
+    assert set(rows) == {"candidate", "pf8"}
     assert [rows[name]["offered"] for name in rows] == [4, 5]
     assert [rows[name]["right_offered"] for name in rows] == [4, 2]
     names = ("images", "crystals", "hits", "indexed", "wrong", "false_hits", "wall_min", "cpu_min")
-    assert [rows["network"][name] for name in names] == [6, 4, 3, 3, 0, 0, 1.0, 0.5]
+    assert [rows["candidate"][name] for name in names] == [6, 4, 3, 3, 0, 0, 1.0, 0.5]
     assert [rows["pf8"][name] for name in names] == [6, 4, 5, 3, 1, 1, 1.0, 0.5]
-    # Rightly indexed by the network alone: 2 and 3; by peakfinder8 alone: 0
+    # Rightly indexed by the candidate finder alone: 2 and 3; by peakfinder8 alone: 0
     behind = rows["pf8"]["behind"]
     assert (behind["only_ours"], behind["only_theirs"]) == (2, 1)
     differences = np.array([-1, 0, 1, 1, 0, 0])
     assert behind["points"] == pytest.approx(differences.mean())
     assert behind["error"] == pytest.approx(differences.std() / np.sqrt(6))
-    assert rows["network"]["by_visible"] == [(0, 0), (1, 0), (0, 0), (0, 0), (2, 2), (1, 1), (0, 0)]
+    assert rows["candidate"]["by_visible"] == [(0, 0), (1, 0), (0, 0), (0, 0), (2, 2), (1, 1), (0, 0)]
     lines = table({"rows": rows}, {"om": "not run: no Python with OM was given"})
     assert sum("not run" in line for line in lines) == 1
     assert "| 50.00 | 100.00 | **50.00** |" in lines[2]
 
 
 def test_a_longer_run_does_anew_the_block_that_was_cut_short(run: Run) -> None:
-    chosen = ("network", "pf8")
+    chosen = ("candidate", "pf8")
     assert missing_work(run, Extent(6, chosen, 1000)) == {}
-    assert missing_work(run, Extent(8, chosen, 1000)) == {6: ["network", "pf8"]}
+    assert missing_work(run, Extent(8, chosen, 1000)) == {6: ["candidate", "pf8"]}
     Results(run.folder / "pf8").write(Result(6, 8, 1.0, 1.0, 1, 1.0, []), "head\n")
-    assert missing_work(run, Extent(12, chosen, 1000)) == {6: ["network", "pf8"]}
+    assert missing_work(run, Extent(12, chosen, 1000)) == {6: ["candidate", "pf8"]}
     Results(run.folder / "pf8").write(Result(6, 12, 1.0, 1.0, 1, 1.0, []), "head\n")
     assert [(part.start, part.stop) for part in Results(run.folder / "pf8").read()] == [(0, 6), (6, 12)]
     # Slow finders are given the first frames only
-    assert missing_work(run, Extent(18, ("dense",), 7)) == {0: ["dense"], 6: ["dense"]}
+    assert missing_work(run, Extent(18, ("segmentation",), 7)) == {0: ["segmentation"], 6: ["segmentation"]}
     assert estimate([run], Extent(6, chosen, 1000)).startswith("about 0.0 hours")
-    assert float(estimate([run], Extent(60_000, ("dense",), 60_000)).split()[1]) > 1
+    assert float(estimate([run], Extent(60_000, ("segmentation",), 60_000)).split()[1]) > 1
 
 
 def test_true_intensities_are_equal_over_symmetry_mates(run: Run, tmp_path: Path) -> None:
@@ -217,14 +217,14 @@ def test_figures_of_merit_are_those_of_numpy(run: Run, tmp_path: Path) -> None:
     assert len(figure.by_shell) == len(figure.d_A) == SHELLS
     assert np.all(np.diff(figure.d_A) < 0)
 
-    # Of two finders' lists the R of both on what both have: the finder's is the truth itself, the network's is not
+    # Of two finders' lists the R of both on what both have: the finder's is the truth itself, the candidate finder's is not
     (tmp_path / "pf8.hkl").write_text("\n".join([*lines[:3003], lines[-1], ""]))
-    (tmp_path / "found.hkl").rename(tmp_path / "network.hkl")
+    (tmp_path / "found.hkl").rename(tmp_path / "candidate.hkl")
     write_cell(run.cell, CELL, SPACE_GROUP)
     common = on_common(run, tmp_path, "pf8", tmp_path / "truth.hkl")
     assert common["pairs"] == 3000
     assert common["r_truth"] == pytest.approx(0, abs=0.01)
-    assert common["network"] > 1
+    assert common["candidate"] > 1
 
 
 def test_a_run_has_its_folder_to_itself(tmp_path: Path) -> None:

@@ -42,7 +42,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--finders", nargs="+", default=tuple(FINDERS), choices=FINDERS)
     parser.add_argument(
-        "--slow-frames", type=int, default=1000, help="what slow finders (dense, psana, probixi) are given [1000]"
+        "--slow-frames",
+        type=int,
+        default=1000,
+        help="what slow finders (segmentation, psana, probixi) are given [1000]",
     )
     parser.add_argument("--cores", type=int, default=1, help="of every finder and of indexamajig [1]")
     parser.add_argument("--om-python", default=os.environ.get("PEAKRT_OM_PYTHON"), metavar="PYTHON")
@@ -57,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--merge-detector", metavar="NAME", help="whose frames are merged; otherwise the first's")
     parser.add_argument(
-        "--merge-frames", type=int, help="how many of its first frames; otherwise all that the network had"
+        "--merge-frames", type=int, help="how many of its first frames; otherwise all that the candidate finder had"
     )
     parser.add_argument("-o", "--output", type=Path, help="of report: path without suffix")
     group = parser.add_argument_group("recipe: another one is another run")
@@ -88,7 +91,7 @@ def _merge(parsed: argparse.Namespace, runs: list[Run], tools: Tools) -> None:
     run = next((run for run in runs if run.name == name), None)
     if run is None:
         raise ValueError(f"--merge-detector {name} is none of the detectors: {', '.join(run.name for run in runs)}")
-    frames = parsed.merge_frames or max((part.stop for part in Results(run.folder / "network").read()), default=0)
+    frames = parsed.merge_frames or max((part.stop for part in Results(run.folder / "candidate").read()), default=0)
     merged = merge_all(run, list(FINDERS), frames, parsed.folder / "merge", tools.cores, _say)
     summary = {}
     write_merged(summary, merged, run.name)

@@ -52,7 +52,7 @@ def document(summary: dict[str, Any], pictures: Sequence[str]) -> str:
 
 
 def _verdict(run: dict[str, Any]) -> list[str]:
-    """Which of the other programs comes nearest to the network, and by how much."""
+    """Which of the other programs comes nearest to the candidate finder, and by how much."""
     rivals = {name: row["behind"] for name, row in run["rows"].items() if "behind" in row and name in RIVALS}
     if not rivals:
         return []
@@ -64,7 +64,7 @@ def _verdict(run: dict[str, Any]) -> list[str]:
     finder = FINDERS[name]
     return [
         f"The best of the other programs, {finder.name} ({finder.settings}), is {abs(points):.2f} +- {error:.2f} points {word} the",
-        f"network, {verdict} than two standard errors: {best['only_ours']} frames rightly indexed from the network's peaks alone, {best['only_theirs']} from",
+        f"candidate finder, {verdict} than two standard errors: {best['only_ours']} frames rightly indexed from the candidate finder's peaks alone, {best['only_theirs']} from",
         "its alone.",
     ]
 
@@ -87,7 +87,7 @@ def _head(summary: dict[str, Any]) -> list[str]:
         "Wang et al. 2025: hits, indexed frames, yields, minutes.",
         "",
         f'**What was run.** Frames: {images}. Slow finders were given the first of them only: compare by the column "behind the',
-        'network", which is over the frames that both had: rightly indexed frames, with the standard error of the difference.',
+        'candidate finder", which is over the frames that both had: rightly indexed frames, with the standard error of the difference.',
         "The command goes to 10,000 frames of each detector if it is let; what is printed here is what was done.",
         "",
         "**Frames.** Simulated lysozyme stills (`peakrt-lab simulate`), one crystal form, a new orientation in each; of the",

@@ -335,8 +335,10 @@ def _probixi_missing(tools: Tools) -> str | None:
 
 
 FINDERS: dict[str, Finder] = {
-    "network": Finder("PeakRT, network", "nothing to tune", partial(peakrt, finder="candidate")),
-    "dense": Finder("PeakRT, dense network", "nothing to tune", partial(peakrt, finder="segmentation"), slow=True),
+    "candidate": Finder("PeakRT, candidate", "nothing to tune", partial(peakrt, finder="candidate")),
+    "segmentation": Finder(
+        "PeakRT, segmentation", "nothing to tune", partial(peakrt, finder="segmentation"), slow=True
+    ),
     "pf8-tuned": Finder("PeakRT, peakfinder8", "tuned", partial(peakrt, finder="peakfinder8", tuned="peakfinder8")),
     "pf8": Finder("PeakRT, peakfinder8", "defaults", partial(peakrt, finder="peakfinder8")),
     "v3r3-tuned": Finder("PeakRT, v3r3", "tuned", partial(peakrt, finder="v3r3", tuned="v3r3")),

@@ -21,7 +21,7 @@ from .recipe import Run
 #: CPU seconds a megapixel on one core of an AVX-512 Xeon, for what is said beforehand: simulating a frame, indexing a hit
 #: (a fixed part, whatever the detector), and each finder with its reading and writing.
 SIMULATE_S, INDEX_S = 0.07, 0.28
-FIND_S = {"network": 0.005, "dense": 0.1, "psana": 0.25, "psana-tuned": 0.25, "om": 0.06, "om-tuned": 0.06}
+FIND_S = {"candidate": 0.005, "segmentation": 0.1, "psana": 0.25, "psana-tuned": 0.25, "om": 0.06, "om-tuned": 0.06}
 _FIND_S = 0.02
 #: Shares of frames that are hits, and of lists of peaks that no other finder gave.
 _HITS, _FRESH = 0.5, 0.8

@@ -18,7 +18,7 @@ from .programs import Stopwatch
 from .recipe import POINT_GROUP, Run
 
 SHELLS = 10
-OURS = "network"
+OURS = "candidate"
 #: Partiality is not modelled: scaling and averaging is what serial data sets of this size are merged with first.
 PARTIALATOR = ("--model=unity", "--iterations=1")
 
@@ -31,7 +31,7 @@ class Merged:
     rsplit, cc_half, cc_star : of the two halves; r_truth, cc_truth : R on intensities and correlation with the truth
     by_shell : for plots, each a column over the shells, d_A their middles
     process_hkl : r_truth and cc_truth of its merging, without scaling by partialator
-    common : r_truth on the reflections that the network's data have too, and the network's on the same; how many they are
+    common : r_truth on the reflections that the candidate finder's data have too, and the candidate finder's on the same; how many they are
     """
 
     finder: str
@@ -89,9 +89,9 @@ def on_common(run: Run, folder: Path, finder: str, truth: Path) -> dict[str, flo
         text = [line for line in lines if line not in rows or tuple(line.split()[:3]) in both]
         kept.write_text("\n".join(text) + "\n", encoding="utf-8")
         figure = compare_hkl((kept, truth), "R1I", run.cell, folder / "common.shells")
-        out["network" if name == OURS else "r_truth"] = figure.overall
+        out["candidate" if name == OURS else "r_truth"] = figure.overall
         out["pairs"] = figure.pairs
-    return {"r_truth": out["network"], **out}
+    return {"r_truth": out["candidate"], **out}
 
 
 def write_truth(run: Run, path: Path) -> None:

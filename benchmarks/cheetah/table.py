@@ -117,7 +117,7 @@ def _right(hit: Outcome | None) -> bool:
 def _behind(
     ours: dict[int, Outcome], our_frames: np.ndarray, theirs: dict[int, Outcome], their_frames: np.ndarray
 ) -> dict[str, float]:
-    """Yield of rightly indexed frames less than the network's on the same frames, with its standard error, of 1."""
+    """Yield of rightly indexed frames less than the candidate finder's on the same frames, with its standard error, of 1."""
     both = np.intersect1d(our_frames, their_frames)
     only_ours = sum(_right(ours.get(int(n))) and not _right(theirs.get(int(n))) for n in both)
     only_theirs = sum(_right(theirs.get(int(n))) and not _right(ours.get(int(n))) for n in both)
@@ -130,7 +130,7 @@ def _behind(
 
 
 HEAD = (
-    "finder", "thresholds", "images", "hits", "indexed", "hit %", "indexing %", "yield %", "behind the network, points", f"right % from {OFFERED_PEAKS} peaks",
+    "finder", "thresholds", "images", "hits", "indexed", "hit %", "indexing %", "yield %", "behind the candidate finder, points", f"right % from {OFFERED_PEAKS} peaks",
     "wrong lattices", "false hits", "a +- (A)", "c +- (A)", "orientation (deg)", "minutes", "CPU ms an image", "cores",
 )  # fmt: skip
 
@@ -168,7 +168,7 @@ def _cells(row: dict[str, Any], best: tuple[int, int]) -> list[str]:
 
 MERGE_HEAD = (
     "finder", "thresholds", "frames offered", "indexed", "redundancy", "completeness", "Rsplit %", "CC1/2", "CC*",
-    "R to the truth %", "CC to the truth", "R on what the network has too: its / the network's", "R, CC of process_hkl",
+    "R to the truth %", "CC to the truth", "R on what the candidate finder has too: its / the candidate finder's", "R, CC of process_hkl",
 )  # fmt: skip
 
 
@@ -180,7 +180,7 @@ def merge_table(merged: Sequence[dict[str, Any]]) -> list[str]:
         cells = [
             finder.name, finder.settings, f"{m['offered']:,}", f"{m['indexed']:,}", f"{m['redundancy']:.1f}",
             f"{m['reflections'] / m['possible']:.3f}", f"{m['rsplit']:.2f}", f"{m['cc_half']:.4f}", f"{m['cc_star']:.4f}",
-            f"{m['r_truth']:.2f}", f"{m['cc_truth']:.4f}", f"{common['r_truth']:.2f} / {common['network']:.2f}" if common else "-",
+            f"{m['r_truth']:.2f}", f"{m['cc_truth']:.4f}", f"{common['r_truth']:.2f} / {common['candidate']:.2f}" if common else "-",
             f"{fast['r_truth']:.2f}, {fast['cc_truth']:.4f}",
         ]  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
