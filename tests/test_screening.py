@@ -174,6 +174,23 @@ def test_reduced_cxi_keeps_the_compression(screened: Path, run_file: Path, tmp_p
             assert file[DATA].filter_ids
 
 
+def test_a_veto_decides_what_is_a_hit(screened: Path, run_file: Path, tmp_path: Path) -> None:
+    p = read_probabilities(screened).indexable
+    least = float(np.sort(p)[len(p) // 2])
+    expected = np.flatnonzero(p >= least)
+    out, shared = tmp_path / "veto.cxi", tmp_path / "shared.cxi"
+    options = ["-g", str(run_file.with_suffix(".geom")), "--min-peaks", "0", "--min-indexable", f"{least:.9g}"]
+    assert main(["find", str(run_file), *options, "-o", str(out)]) == 0
+    assert main(["run", str(run_file), *options, "-o", str(shared), "--workers", "1"]) == 0
+    for path in (out, shared):
+        with h5py.File(path) as file:
+            assert file["/LCLS/eventNumber"][:].tolist() == expected.tolist()
+    everything = tmp_path / "all.cxi"
+    assert main(["find", str(run_file), *options, "-o", str(everything), "--events", "all"]) == 0
+    assert rows_of(everything.with_suffix(".lst")) == expected.tolist()
+    assert main(["find", str(run_file), *options[:-1], "1.5", "-o", str(tmp_path / "x.cxi")]) == 1
+
+
 def test_keep_recall_by_labels(screened: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     probabilities = read_probabilities(screened)
     names = np.array(["Hit", "Maybe", "Miss"])[probabilities.labels]

@@ -119,6 +119,15 @@ class HitConfig(Config):
 
     min_peaks: int = option(15, "least peaks of a hit", unit="peaks")
     max_peaks: int = option(2048, "columns of the peak table: an event keeps its strongest peaks", unit="peaks")
+    min_indexable: float = option(
+        0.0, "least P(indexable) of a hit, as peakrt screen gives it for a recall; with --min-peaks 0 it alone decides",
+        unit="0..1",
+    )  # fmt: skip
+
+    def check(self) -> None:
+        """Raise ValueError for a probability that cannot be."""
+        if not 0 <= self.min_indexable <= 1:
+            raise ValueError(f"min_indexable is {self.min_indexable}, a probability from 0 to 1 is expected")
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from .event import Event
 from .finders.learned import LearnedState
 from .masks import Good
 from .peaks import PeakArray
+from .screening.counts import is_hit
 from .search import Clock, Found, Search, SearchHere, Summary, Unusable
 from .sources import Source
 
@@ -195,7 +196,7 @@ class _Run:
             return
         self._settle_unusable(sink)
         event, peaks = found.event, found.peaks
-        is_hit = len(peaks) >= self._writer.hits.min_peaks
+        event_is_hit = is_hit(peaks, self._writer.hits)
         if event is None:
             sink.do(partial(self._writer.miss, found.number))
         else:
@@ -203,14 +204,14 @@ class _Run:
                 event = replace(event, artifacts=self._search.artifacts(event))
             good = self._search.good(event)
             sink.do(partial(self._writer.append, event, peaks, found.number, good))
-            if is_hit and self._on_hit is not None:
+            if event_is_hit and self._on_hit is not None:
                 sink.do(partial(self._on_hit, event, peaks, good))
         if self._watcher is not None:
-            self._watcher.event(event, peaks, is_hit)
+            self._watcher.event(event, peaks, event_is_hit)
             if event is not None and event.arrived_s is not None:
                 self._latencies_s.append(time.monotonic() - event.arrived_s)
         self._summary.events += 1
-        self._summary.hits += is_hit
+        self._summary.hits += event_is_hit
         self._summary.peaks += len(peaks)
         if self._on_event is not None and self._stop is None:
             try:

@@ -249,7 +249,7 @@ def _lost_hits(parsed: argparse.Namespace, source: Source, writer: Writer, index
 
     missing = (number for number in range(1, writer.n_hits + 1) if number not in indexing.done)
     detector = source.detector
-    return hits_of_cxi(Path(parsed.output), missing, detector.shape, Beam.of(detector), writer.hits.min_peaks)
+    return hits_of_cxi(Path(parsed.output), missing, detector.shape, Beam.of(detector))
 
 
 def _numbers(finder: FinderProcess, indexing: Indexing | None) -> dict[str, float | str]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 
@@ -116,6 +117,20 @@ SCREENING_COLUMNS = {
 
 #: Written last: a row counts once its number of peaks stands.
 N_PEAKS = f"{RESULT}/nPeaks"
+
+
+#: Attributes of N_PEAKS: what makes a row a hit.
+MIN_PEAKS, MIN_INDEXABLE = "minPeaks", "minIndexable"
+
+
+def hit_rows(file: h5py.File) -> npt.NDArray[np.bool_]:
+    """Whether each row of a CXI of ours is a hit, by the attributes of its N_PEAKS."""
+    counts, indexable = file[N_PEAKS], tuple(SCREENING_COLUMNS)[-1]
+    hits = counts[:] >= counts.attrs[MIN_PEAKS]
+    least = np.float32(counts.attrs.get(MIN_INDEXABLE, 0))
+    if least > 0:
+        hits &= file[indexable][: len(hits)] >= least
+    return np.asarray(hits)
 
 
 def _or_nan(value: float | None) -> float:

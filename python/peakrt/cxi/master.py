@@ -19,13 +19,13 @@ from .columns import (
     FILE_FORMAT,
     GAIN,
     MASK,
-    N_PEAKS,
     POWDER_HITS,
     POWDER_MISSES,
     PROGRESS,
     PROVENANCE,
     UNUSABLE,
     UNUSABLE_REASON,
+    hit_rows,
 )
 from .outputs import whole_file
 from .writer import growing, write_companions
@@ -83,7 +83,7 @@ def _rows(rank: Path, shapes: dict[str, tuple[tuple[int, ...], np.dtype[Any]]]) 
 
 def _hits(rank: Path, rows: int) -> npt.NDArray[np.bool_]:
     with h5py.File(rank, "r") as file:
-        return np.asarray(file[N_PEAKS][:rows] >= file[N_PEAKS].attrs["minPeaks"])
+        return hit_rows(file)[:rows]
 
 
 def _join_rest(master: h5py.File, ranks: Sequence[Path]) -> None:

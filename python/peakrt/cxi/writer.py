@@ -30,7 +30,7 @@ from ..finders.bad_pixels import COUNTED_PIXEL
 from ..finders.learned import LearnedState
 from ..hdf5_items import first_line, read
 from ..peaks import PeakArray
-from ..screening.counts import of_peaks
+from ..screening.counts import is_hit, of_peaks
 from .columns import (
     ARTIFACTS,
     BAD_PIXELS,
@@ -43,6 +43,8 @@ from .columns import (
     LEARNED_CURVE,
     LEARNED_PIXELS,
     MASK,
+    MIN_INDEXABLE,
+    MIN_PEAKS,
     N_PEAKS,
     PEAK_COLUMNS,
     PHOTON_ENERGY,
@@ -55,6 +57,7 @@ from .columns import (
     SOURCE,
     UNUSABLE,
     UNUSABLE_REASON,
+    hit_rows,
 )
 from .indexing import index_command
 from .outputs import OutputLock, check_outputs, check_unfinished, companion_paths, unfinished_path, whole_file
@@ -156,7 +159,9 @@ class CxiWriter:
         for path in (N_PEAKS, *SCREENING_COLUMNS):
             dtype = np.int32 if path == N_PEAKS else np.float32
             _grow(file, path, (), dtype, axes="experiment_identifier")
-        result["nPeaks"].attrs.update(minPeaks=self.hits.min_peaks, maxPeaks=n)
+        result["nPeaks"].attrs.update({MIN_PEAKS: self.hits.min_peaks, "maxPeaks": n})
+        if self.hits.min_indexable:
+            result["nPeaks"].attrs[MIN_INDEXABLE] = self.hits.min_indexable
         if self.output.images != "none":
             self._create_images(file, slab, event.frame.dtype)
         # CrystFEL's masks: 1 = bad, we hold True = good
@@ -284,7 +289,7 @@ class CxiWriter:
         self._powder = {path: read(self._at(path)) for path in (POWDER_HITS, POWDER_MISSES) if path in self._file}
         float(self._at(GAIN)[()])  # close() reads it: what it cannot be is an error now
         self.n_rows, self.events_done = n_rows, done
-        self.n_hits = int((self._at(N_PEAKS)[:] >= self.hits.min_peaks).sum())
+        self.n_hits = int(hit_rows(self._file).sum())
         copies = self._at(LEARNED)[:]
         for copy in np.flatnonzero(copies[:, 0] == done):
             _, frames, gain = copies[copy]
@@ -302,7 +307,7 @@ class CxiWriter:
         if self._file is None:
             self._create(event, good)
         event = self._as_stored(event)
-        hit = len(peaks) >= self.hits.min_peaks
+        hit = is_hit(peaks, self.hits)
         if hit or self.output.events == "all":
             self.n_cut += len(peaks) > self.hits.max_peaks
             self._rows.append((event, peaks, number))
@@ -467,7 +472,7 @@ class CxiWriter:
             if self._file is None:
                 return
             self.flush()
-            hits = np.flatnonzero(self._at(N_PEAKS)[:] >= self.hits.min_peaks)
+            hits = np.flatnonzero(hit_rows(self._file))
             gain = float(self._at(GAIN)[()])
             self._let_go()
             self._check_disk()

@@ -12,6 +12,7 @@ from ..contracts import Writer
 from ..finder import PeakFinder
 from ..finders.learned import LearnedState
 from ..peaks import PeakArray
+from ..screening.counts import is_hit
 from ..search import Clock, Found, Summary, Unusable, WithFinder
 from ..sources import Source
 from ..sources.open import FileSource
@@ -147,7 +148,7 @@ class WorkersSearch(WithFinder):
 
     def _is_wanted(self, peaks: PeakArray) -> bool:
         """Whether an event's frame is to be read here."""
-        if self._all_frames or not self._layout_known or len(peaks) >= self._writer.hits.min_peaks:
+        if self._all_frames or not self._layout_known or is_hit(peaks, self._writer.hits):
             return True
         if self._misses_every_s is None or time.monotonic() < self._next_miss:
             return False

@@ -8,16 +8,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from ..cxi.columns import CAMERA_LENGTH, DATA, MASK, N_PEAKS, PHOTON_ENERGY, RESULT, SOURCE
+from ..cxi.columns import CAMERA_LENGTH, DATA, MASK, N_PEAKS, PHOTON_ENERGY, RESULT, SOURCE, hit_rows
 from .hits import Beam, Hit, clean
 
 #: How the positions and intensities of a hit's peaks are called.
 _PEAKS = tuple(f"{RESULT}/{name}" for name in ("peakYPosRaw", "peakXPosRaw", "peakTotalIntensity"))
 
 
-def hits_of_cxi(
-    path: Path, numbers: Iterable[int], shape: tuple[int, int, int], beam: Beam, min_peaks: int
-) -> Iterator[Hit]:
+def hits_of_cxi(path: Path, numbers: Iterable[int], shape: tuple[int, int, int], beam: Beam) -> Iterator[Hit]:
     """Hits of a CXI that a run has written, as the run handed them out; none where it has no images.
 
     numbers : count the hits from 1; shape : (panel, ss, fs) of the frames
@@ -26,7 +24,7 @@ def hits_of_cxi(
     with h5py.File(path, "r") as file:
         if DATA not in file:
             return
-        rows = np.flatnonzero(file[N_PEAKS][:] >= min_peaks)
+        rows = np.flatnonzero(hit_rows(file))
         mask = np.packbits(file[MASK][()] == 0)
         for number in numbers:
             if not 0 < number <= len(rows):

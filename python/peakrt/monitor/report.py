@@ -22,6 +22,7 @@ from ..cxi.columns import (
     EVENT_COLUMNS,
     GAIN,
     MASK,
+    MIN_INDEXABLE,
     N_PEAKS,
     PEAK_COLUMNS,
     PHOTON_ENERGY,
@@ -30,6 +31,7 @@ from ..cxi.columns import (
     PROGRESS,
     PROVENANCE,
     RESULT,
+    SCREENING_COLUMNS,
     SOURCE,
     UNUSABLE,
     UNUSABLE_REASON,
@@ -59,6 +61,7 @@ _BINS, _LEAST_WIDTH = 200, 10.0
 _NUMBERS_AT_ONCE = 1 << 20
 _MOST_EVENTS = 10**9
 _EVENT_NUMBER, _FOUND = "/LCLS/eventNumber", f"{RESULT}/nPeaksFound"
+_INDEXABLE = tuple(SCREENING_COLUMNS)[-1]
 #: Columns of the peak table by the field of PEAK that they fill.
 _FIELDS = {
     "ss": f"{RESULT}/peakYPosRaw", "fs": f"{RESULT}/peakXPosRaw", "intensity": f"{RESULT}/peakTotalIntensity",
@@ -124,6 +127,15 @@ class _Table:
         given = get_dataset(file, N_PEAKS).attrs.get("minPeaks", 15)
         self.min_peaks = int(given) if isinstance(given, int | np.integer) else 15
         self.is_hit = self.counts >= self.min_peaks
+        least = get_dataset(file, N_PEAKS).attrs.get(MIN_INDEXABLE, 0)
+        indexable = find_dataset(file, _INDEXABLE)
+        if (
+            isinstance(least, float)
+            and least > 0
+            and indexable is not None
+            and check_rows(indexable, 1)[0] >= self.n_rows
+        ):
+            self.is_hit &= read(indexable, slice(0, self.n_rows)) >= np.float32(least)
         self.n_events = self.n_rows  # those of the input, where the CXI says it
         if find_dataset(file, PROGRESS) is not None:
             self.n_events = max(self.n_rows, int(min(first_number(file, PROGRESS), _MOST_EVENTS)))

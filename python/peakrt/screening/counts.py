@@ -10,6 +10,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from ..config import HitConfig
 from ..peaks import PeakArray
 
 Floats = npt.NDArray[np.float64]
@@ -72,6 +73,14 @@ def indexable_probability(expected: float) -> float:
 def of_peaks(peaks: PeakArray) -> tuple[float, float, float, float]:
     """P(Hit), P(Maybe), P(Miss) and P(indexable) of an event's PEAK array."""
     return of_table(peaks["score"], peaks["snr"])
+
+
+def is_hit(peaks: PeakArray, hits: HitConfig) -> bool:
+    """Whether an event's peaks make it a hit. P(indexable) is compared as the CXI holds it, in single precision."""
+    enough = len(peaks) >= hits.min_peaks
+    return enough and (
+        hits.min_indexable == 0 or bool(np.float32(of_peaks(peaks)[3]) >= np.float32(hits.min_indexable))
+    )
 
 
 def of_table(score: npt.NDArray[np.float32], snr: npt.NDArray[np.float32]) -> tuple[float, float, float, float]:

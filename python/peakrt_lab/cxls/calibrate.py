@@ -236,12 +236,14 @@ class _Fit:
         self.scales = np.maximum(1.4826 * np.median(np.abs(np.concatenate(residuals)), 0), [0.02, 0.02, 1e-6])
         normal, right = np.zeros((2, 2)), np.zeros(2)
         solved: list[Floats] = []
+        squares, free = 0.0, -2
         for frame, residual in zip(self.used, residuals, strict=True):
             jacobian = np.stack([(self._residuals(*frame, change=h) - residual) / _H for h in _H * np.eye(5)], -1)
             weight = (1 / self.scales) / (1 + (residual / self.scales / 3) ** 2) ** 0.5  # a Cauchy weight for outliers
             j, r = (jacobian * weight[..., None]).reshape(-1, 5), (residual * weight).ravel()
             a, b, c = j[:, :2].T @ j[:, :2], j[:, :2].T @ j[:, 2:], j[:, 2:].T @ j[:, 2:] + 1e-9 * np.eye(3)
             back = np.asarray(np.linalg.solve(c, np.c_[b.T, j[:, 2:].T @ r]), np.float64)
+            squares, free = squares + float(r @ r), free + len(r) - 3
             normal += a - b @ back[:, :2]
             right += j[:, :2].T @ r - b @ back[:, 2]
             solved.append(back)
@@ -253,7 +255,8 @@ class _Fit:
             for (xy, rotation, reflections), back in zip(self.used, solved, strict=True)
         ]
         self.energy, self.length = (float(x) for x in np.exp(now + change))
-        self.covariance = np.asarray(np.linalg.inv(normal), np.float64)
+        # Residuals of long tails are larger than their median says
+        self.covariance = np.asarray(np.linalg.inv(normal), np.float64) * max(1.0, squares / max(free, 1))
 
     def result(self) -> Calibration:
         """The posterior."""
