@@ -303,15 +303,17 @@ def test_server_takes_the_frames_of_several_ranks_together_for_a_gpu(
 ) -> None:
     """On a GPU the frames that wait go as one batch, each answer to whom it belongs; a bad frame spoils no other."""
     monkeypatch.setattr("peakrt.gpu.batches.check_gpu", lambda: host_gpu)
-    server = Server(place, linger_s=30, workers=2, engine="cuda")
+    server = Server(place, linger_s=30, workers=4, engine="cuda")
     batches: list[int] = []
     answer = server._answer
     release = threading.Event()
 
     def slowly(taken: list[Any], finder: PeakFinder) -> None:
-        release.wait(20)  # until all have asked
+        monkeypatch.setattr(server, "_answer", answer)  # a batch with a bad frame is answered frame by frame
         batches.append(len(taken))
+        release.wait(20)  # until all have asked
         answer(taken, finder)
+        monkeypatch.setattr(server, "_answer", slowly)
 
     monkeypatch.setattr(server, "_answer", slowly)
     thread = threading.Thread(target=server.run, daemon=True)
@@ -336,7 +338,7 @@ def test_server_takes_the_frames_of_several_ranks_together_for_a_gpu(
     for one in ranks:
         one.start()
     until = time.monotonic() + 20
-    while server_status(place)["waiting"] < 8 and time.monotonic() < until:
+    while server_status(place)["waiting"] + sum(batches) < 9 and time.monotonic() < until:
         time.sleep(0.02)
     release.set()
     for one in ranks:
@@ -348,7 +350,7 @@ def test_server_takes_the_frames_of_several_ranks_together_for_a_gpu(
                 assert "no good pixel of the frame is a number" in str(found[1][1])
             else:
                 np.testing.assert_array_equal(found[number][k]["ss"], expected(frame)["ss"])
-    assert max(batches) > 1
+    assert 9 in np.cumsum(batches[:2])  # no worker holds a request while another has the GPU
     server.stop()
     thread.join(timeout=20)
 

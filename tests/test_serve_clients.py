@@ -419,6 +419,23 @@ def test_shares_are_of_time_not_of_frames() -> None:
     assert abs(order.count(10) * 10 - order.count(1)) <= 10
 
 
+def test_finders_on_a_gpu_have_a_worker_of_their_own() -> None:
+    """What waits for the GPU is not given to the others, and neither kind's clock holds up the other."""
+    queue: FairQueue[Share] = FairQueue()
+    on_cpu, on_gpu, late = shares(1.0, 0.001, 1.0)
+    on_gpu.finder.together = True
+    put(queue, on_gpu, 2, 2)
+    put(queue, on_cpu, 3, 1)
+    assert [take(queue) for _ in range(2)] == [1, 1]
+    first = queue.take(together=True)
+    assert first is not None
+    assert [first.number, *(request.number for request in queue.take_more(on_gpu.finder, 16))] == [2, 2]
+    put(queue, late, 1, 3)
+    assert [take(queue) for _ in range(2)] == [3, 1]
+    queue.close()
+    assert queue.take() is queue.take(together=True) is None
+
+
 def test_a_finders_time_is_a_mean() -> None:
     queue: FairQueue[Share] = FairQueue()
     finder = Timed()

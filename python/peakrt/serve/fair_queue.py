@@ -20,10 +20,14 @@ _LAST = 0.05
 
 
 class Timed:
-    """A finder's mean time for a frame, seconds; the server's finders derive from it."""
+    """A finder's mean time for a frame, seconds; the server's finders derive from it.
+
+    together : whether one worker takes what waits for it, many frames at a time, as a GPU does best
+    """
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self.together = False
 
 
 class Share:
@@ -57,31 +61,35 @@ class FairQueue(Generic[Client]):
     """Requests in turn. All methods may be called from any thread."""
 
     def __init__(self) -> None:
-        self._ready = threading.Condition()
+        self._lock = threading.Lock()
+        # Of finders that work on one frame, and of those that work on many: their workers are others.
+        self._ready = {together: threading.Condition(self._lock) for together in (False, True)}
         self._order: dict[Client, None] = {}  # those that wait and are not held; who was served last is last
-        self._now = 0.0  # clock of the client served last
+        self._now = {False: 0.0, True: 0.0}  # clock of the client served last
         self._closed = False
 
     def put(self, request: Request[Client]) -> None:
         """Add a request."""
         client = request.client
-        with self._ready:
+        with self._lock:
             if not client.waiting:
-                client.clock = max(client.clock, self._now - client.finder.seconds)
+                client.clock = max(client.clock, self._now[client.finder.together] - client.finder.seconds)
             client.waiting.append(request)
             self._settle(client)
 
-    def take(self) -> Request[Client] | None:
-        """Give the next request, waiting for one; None once closed."""
-        with self._ready:
-            while not self._order and not self._closed:
-                self._ready.wait()
-            return None if self._closed else self._next(list(self._order))
+    def take(self, *, together: bool = False) -> Request[Client] | None:
+        """Give the next request for finders of a kind, waiting for one; None once closed."""
+        with self._lock:
+            while not self._closed:
+                if clients := [client for client in self._order if client.finder.together is together]:
+                    return self._next(clients)
+                self._ready[together].wait()
+            return None
 
     def take_more(self, finder: object, n: int) -> list[Request[Client]]:
         """Give up to n more requests that wait now for one finder, in turn."""
         taken: list[Request[Client]] = []
-        with self._ready:
+        with self._lock:
             while len(taken) < n:
                 alike = [client for client in self._order if client.finder is finder]
                 if not alike:
@@ -91,26 +99,27 @@ class FairQueue(Generic[Client]):
 
     def learn(self, finder: Timed, seconds: float) -> None:
         """Take into a finder's mean time what a frame took."""
-        with self._ready:
+        with self._lock:
             finder.seconds += (seconds - finder.seconds) * (_LAST if finder.seconds else 1.0)
 
     def hold(self, client: Client, held: bool) -> None:
         """Give no request of a client to workers, or do so again."""
-        with self._ready:
+        with self._lock:
             client.held = held
             self._settle(client)
 
     def forget(self, client: Client) -> None:
         """Drop what a client waits for."""
-        with self._ready:
+        with self._lock:
             client.waiting.clear()
             self._settle(client)
 
     def close(self) -> None:
         """Give nothing more."""
-        with self._ready:
+        with self._lock:
             self._closed = True
-            self._ready.notify_all()
+            for ready in self._ready.values():
+                ready.notify_all()
 
     def _settle(self, client: Client) -> None:
         """Put a client into the order, or take it out."""
@@ -118,13 +127,13 @@ class FairQueue(Generic[Client]):
             self._order.pop(client, None)
         else:
             self._order[client] = None
-            self._ready.notify()
+            self._ready[client.finder.together].notify()
 
     def _next(self, clients: list[Client]) -> Request[Client]:
         client = min(clients, key=lambda one: one.clock)
         del self._order[client]
         request: Request[Client] = client.waiting.popleft()
-        self._now = client.clock
+        self._now[client.finder.together] = client.clock
         client.clock += client.finder.seconds
         self._settle(client)
         return request

@@ -25,6 +25,7 @@ class ServedFinder(Timed):
     def __init__(self, key: str, finder: PeakFinder, pixels: int) -> None:
         super().__init__()
         self.key, self.finder, self.pixels, self.clients = key, finder, pixels, 1
+        self.together = finder.on_gpu()
         self._idle: list[PeakFinder] = []
         self._lock = threading.Lock()
 

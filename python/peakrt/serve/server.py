@@ -156,7 +156,7 @@ class Server:
         self._workers = workers or os.cpu_count() or 1
         self._queue: FairQueue[_Client] = FairQueue()
         self._finders = ServedFinders(engine, self._limits.finders, self._limits.finder_pixels)
-        self._gpu, self._lock = threading.Lock(), threading.Lock()
+        self._lock = threading.Lock()
         self._clients: set[_Client] = set()
         self._to_make: queue.SimpleQueue[_Client | None] = queue.SimpleQueue()
         self._told: deque[Callable[[], None]] = deque()  # for the reading thread to do
@@ -178,7 +178,7 @@ class Server:
 
     def run(self) -> None:
         """Serve, and take the socket away at the end. Raises RuntimeError if a worker failed as none should."""
-        jobs = [self._work] * self._workers + [self._make]
+        jobs = [self._work] * self._workers + [self._work_together, self._make]
         threads = [threading.Thread(target=self._guarded, args=(job,), daemon=True) for job in jobs]
         for thread in threads:
             thread.start()
@@ -462,18 +462,25 @@ class Server:
             del client  # or its memory would stay until the next greeting
 
     def _work(self) -> None:
-        """Find the peaks of what waits."""
-        while (first := self._queue.take()) is not None:
+        """Find the peaks of what waits for the CPU, frame by frame."""
+        while (request := self._queue.take()) is not None:
+            served = request.client.finder
+            assert served is not None
+            clone = served.take()
+            self._answer([request], clone)
+            served.give_back(clone)
+            del request  # or a client that has gone would keep its memory until the next request
+
+    def _work_together(self) -> None:
+        """Find the peaks of what waits for the GPU, all that waits for one finder at a time.
+
+        One thread alone takes these requests: several would each hold one while they wait for the GPU, out of turn.
+        """
+        while (first := self._queue.take(together=True)) is not None:
             served = first.client.finder
             assert served is not None
-            if served.finder.on_gpu():
-                with self._gpu:
-                    self._answer([first, *self._queue.take_more(served, MOST_TOGETHER - 1)], served.finder)
-            else:
-                clone = served.take()
-                self._answer([first], clone)
-                served.give_back(clone)
-            del first  # or a client that has gone would keep its memory until the next request
+            self._answer([first, *self._queue.take_more(served, MOST_TOGETHER - 1)], served.finder)
+            del first
 
     def _answer(self, taken: list[Request[_Client]], finder: PeakFinder) -> None:
         """Find the peaks of requests and send them; one that fails is told so, the others are found without it."""
