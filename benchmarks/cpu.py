@@ -112,13 +112,13 @@ def bench_detector(name: str, rate: float, masks_alone: bool) -> None:
     if native.dtype != np.float32:
         row(f"peakrt peakfinder8, {native.dtype}", *cpu_ms(lambda: full(native)), om_full, limit)
         row(f"peakrt peakfinder8, sampled, {native.dtype}", *cpu_ms(lambda: fast(native)), om_fast, limit)
-    bench_network(simulator, om_fast, limit)
+    bench_candidate(simulator, om_fast, limit)
     bench_v3r3(frame, good, asic, limit)
     bench_labelling(frame, limit)
     bench_all_cores(detector, simulator, native, limit)
 
 
-def bench_network(simulator: Simulator, om_fast: float, limit: float) -> None:
+def bench_candidate(simulator: Simulator, om_fast: float, limit: float) -> None:
     """The default finder whole, on a frame with about a hundred peaks and on a blank one, and its stages."""
     from peakrt.finders.proposer import Proposer
     from peakrt.models.engine_onnx import OnnxEngine
@@ -135,10 +135,10 @@ def bench_network(simulator: Simulator, om_fast: float, limit: float) -> None:
         candidates = proposer.propose(frame, simulator.gain)
         numbers = proposer.describe()
         scores = engine(numbers)
-        row(f"peakrt network, {name}: {n} peaks", *cpu_ms(lambda f=frame, whole=finder: whole(f)), om_fast, limit)
+        row(f"peakrt candidate, {name}: {n} peaks", *cpu_ms(lambda f=frame, whole=finder: whole(f)), om_fast, limit)
         row("  propose", *cpu_ms(lambda f=frame: proposer.propose(f, simulator.gain)), None, limit)
         row(f"  describe {candidates} candidates", *cpu_ms(proposer.describe), None, limit)
-        row("  judge", *cpu_ms(lambda n=numbers: engine(n)), None, limit)
+        row("  score", *cpu_ms(lambda n=numbers: engine(n)), None, limit)
         row("  measure", *cpu_ms(lambda s=scores: proposer.measure(s, model.threshold)), None, limit)
 
 

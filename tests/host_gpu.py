@@ -16,7 +16,7 @@ from peakrt.gpu import batches as gpu
 
 FAMILIES = {
     "peakfinder8": _native.peakfinder8_twin,
-    "network": _native.network_twin,
+    "proposer": _native.proposer_twin,
     "segmentation": lambda kernel, struct, frames: _native.conv_twin(struct),
 }
 

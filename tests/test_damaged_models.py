@@ -124,7 +124,7 @@ def test_outputs_of_another_shape(
     """Fewer scores than candidates were read beyond their end, or one was taken for all."""
     model = doctored(*ENDINGS[ending])
     finder = PeakFinder(CandidateConfig(bad_pixels=bad_pixels), geometry=small_detector)
-    monkeypatch.setattr(finder, "_network", OnnxEngine(model))
+    monkeypatch.setattr(finder, "_cpu_engine", OnnxEngine(model))
     frame = np.random.default_rng(2).poisson(3, (1, 256, 256)) * 10.0
     frame[0, 40:200:20, 60] += 2000
     with pytest.raises(ValueError, match="model doctored gives"):

@@ -40,7 +40,7 @@ def test_all_name_the_same_kernels() -> None:
         name: of_type == "_##NAME" for name, of_type in re.findall(r"\bpeakfinder8_([a-z]+)(_##NAME)?\(", cuda)
     } == CudaPeakfinder8.kernels
     twin = (ROOT / "csrc/cpu/device_twin.cpp").read_text()
-    body = twin[twin.index("void peakfinder8_twin") : twin.index("void network_twin")]
+    body = twin[twin.index("void peakfinder8_twin") : twin.index("void proposer_twin")]
     assert set(re.findall(r'name == "([a-z]+)"', body)) == set(CudaPeakfinder8.kernels)
 
 

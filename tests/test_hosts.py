@@ -107,7 +107,7 @@ def test_om_layer_finds_what_om_finds(om: Any, shots: Any, tmp_path: Path) -> No
             np.testing.assert_allclose(found["peak_list"][name], expected["peak_list"][name], rtol=1e-4, atol=1e-3)
 
 
-def test_om_layer_needs_no_thresholds_with_the_network(
+def test_om_layer_needs_no_thresholds_with_a_model(
     om: Any, shots: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frames, geometry = shots

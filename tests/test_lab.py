@@ -427,7 +427,7 @@ def test_evaluate_needs_indexamajig(run_file: Path, tmp_path: Path) -> None:
 
 @pytest.mark.crystfel
 def test_crystfel_indexes_our_peaks(tmp_path: Path) -> None:
-    """indexamajig's yield from our tables against its own peakfinder8: the same from ours, no less from the network."""
+    """indexamajig's yield from our tables against its own peakfinder8: the same from ours, no less from the candidate finder."""
     from peakrt_lab.evaluate import run_indexamajig
 
     detector = load_detector("rayonix_mx170")
@@ -435,7 +435,7 @@ def test_crystfel_indexes_our_peaks(tmp_path: Path) -> None:
     simulator = Simulator(detector, scene=scene, response=RESPONSES["rayonix_mx170"], cell=(79.0, 79.0, 38.0, 90.0, 90.0, 90.0), space_group="P 43 21 2", seed=8)  # fmt: skip
     write_run(tmp_path / "sim.cxi", simulator, (simulator.event(n) for n in range(250)))
     truth, cell = Truth(tmp_path / "sim.cxi"), tmp_path / "sim.cell"
-    for name, finder in (("ours", ("--finder", "peakfinder8", "--adc-threshold", "0")), ("network", ())):
+    for name, finder in (("ours", ("--finder", "peakfinder8", "--adc-threshold", "0")), ("candidate", ())):
         subprocess.run(
             [
                 sys.executable, "-m", "peakrt.cli", "find", str(tmp_path / "sim.cxi"), "-g", str(tmp_path / "sim.geom"),
@@ -457,7 +457,7 @@ def test_crystfel_indexes_our_peaks(tmp_path: Path) -> None:
         extra=own,
     )
     ours, theirs, network = (
-        read_result(tmp_path / f"{name}.stream", truth=truth) for name in ("ours", "theirs", "network")
+        read_result(tmp_path / f"{name}.stream", truth=truth) for name in ("ours", "theirs", "candidate")
     )
     assert network.indexed >= theirs.indexed
     assert np.median(network.orientation_deg) < 1.2 * np.median(theirs.orientation_deg) + 0.01

@@ -57,10 +57,10 @@ const char* format_of() {
 
 #define FIELD(TYPE, NAME) {#NAME, format_of<TYPE>(), offsetof(Struct, NAME), sizeof(TYPE)},
 
-std::vector<Field> network_batch_fields() {
-  using Struct = NetworkBatch;
+std::vector<Field> proposer_batch_fields() {
+  using Struct = ProposerBatch;
   return {
-#include "peakrt/network_batch.def"
+#include "peakrt/proposer_batch.def"
   };
 }
 
@@ -104,7 +104,7 @@ void peakfinder8_twin(const char* kernel, const DeviceBatch& b, Dtype dtype, con
   });
 }
 
-void network_twin(const char* kernel, const NetworkBatch& b, Dtype dtype, const void* pixels) {
+void proposer_twin(const char* kernel, const ProposerBatch& b, Dtype dtype, const void* pixels) {
   const std::string name = kernel;
   const auto run = [&](auto&& count, auto&& body) {
     grid(b.n_frames, [&](int frame) { return b.skips(frame) ? 0 : std::int64_t(count(frame)); }, body);
@@ -122,7 +122,7 @@ void network_twin(const char* kernel, const NetworkBatch& b, Dtype dtype, const 
     return run([&]([[maybe_unused]] int f) { return N; }, [&](int f, std::int64_t k) { CALL; }); \
   }
 #define PIXEL_TEAM_KERNEL TEAM_KERNEL
-#include "peakrt/network_kernels.def"
+#include "peakrt/proposer_kernels.def"
 #undef PIXEL_TEAM_KERNEL
 #undef TEAM_KERNEL
 #undef PIXEL_KERNEL
@@ -132,13 +132,13 @@ void network_twin(const char* kernel, const NetworkBatch& b, Dtype dtype, const 
   });
 }
 
-std::vector<Kernel> network_kernels() {
+std::vector<Kernel> proposer_kernels() {
   return {
 #define KERNEL(NAME, N, CALL) {#NAME, false, 0},
 #define PIXEL_KERNEL(NAME, N, CALL) {#NAME, true, 0},
 #define TEAM_KERNEL(NAME, N, SIZE, SHARED, CALL) {#NAME, false, SIZE},
 #define PIXEL_TEAM_KERNEL(NAME, N, SIZE, SHARED, CALL) {#NAME, true, SIZE},
-#include "peakrt/network_kernels.def"
+#include "peakrt/proposer_kernels.def"
 #undef PIXEL_TEAM_KERNEL
 #undef TEAM_KERNEL
 #undef PIXEL_KERNEL

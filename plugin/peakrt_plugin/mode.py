@@ -1,9 +1,9 @@
-"""Compat or model: the exact classical algorithm, or the network behind the same call.
+"""Compat or model: the exact classical algorithm, or the candidate finder behind the same call.
 
-A job that keeps its code chooses by environment variables, which peakrt.environment lists. In model mode the network needs
+A job that keeps its code chooses by environment variables, which peakrt.environment lists. In model mode that finder needs
 the distance of each pixel from the beam. It is looked for in this order: the geometry file that PEAKRT_GEOMETRY names; the
 radii that the call itself is given; the host program, where it holds the detector in this process. Where none knows it, the
-network is asked to be surer of its peaks, and a warning says so.
+finder is asked to be surer of its peaks, and a warning says so.
 
 Nothing is learned from frames unless PEAKRT_BAD_PIXELS=learn asks for it or nobody knows the gain. So a job finds the same
 peaks each time, whatever the number of its processes and whichever events each of them is given.
@@ -61,7 +61,7 @@ def choose(mode: str | None) -> str:
     return mode or str(setting("PEAKRT_MODE"))
 
 
-def network_peaks(
+def model_peaks(
     data: npt.ArrayLike,
     mask: Any,
     *,
@@ -69,7 +69,7 @@ def network_peaks(
     radius: npt.NDArray[np.float32] | None = None,
     host: Host | None = None,
 ) -> PeakArray:
-    """Peaks of a frame by the network: PEAK, as the classical finders give them.
+    """Peaks of a frame by the candidate finder: PEAK, as the classical finders give them.
 
     data : (seg, row, col) or (row, col); mask : nonzero = good, any dtype and shape of as many pixels, or None
     radius : of each pixel, in pixels, as the call was given it
@@ -112,7 +112,7 @@ class _Seat:
         self._good = None if learned is None else learned.good(frame.shape, segment).reshape(self._shape)
         unplaced = geometry is None and radius is None
         gain = known_gain(geometry, learned, known)
-        self._config = network_config(gain, MIN_SCORE_WITHOUT_RADIUS if unplaced else None)
+        self._config = candidate_config(gain, MIN_SCORE_WITHOUT_RADIUS if unplaced else None)
         if unplaced:
             log.warning(
                 "nothing says where the beam meets these frames of shape %s: fewer peaks are found than could be. "
@@ -174,8 +174,8 @@ def known_gain(geometry: Detector | None, learned: LearnedFile | None, known: Ho
     return gain
 
 
-def network_config(gain: float | None, min_score: float | None = None) -> CandidateConfig:
-    """Options of the network in a host program: bad pixels are learned only where PEAKRT_BAD_PIXELS asks for it."""
+def candidate_config(gain: float | None, min_score: float | None = None) -> CandidateConfig:
+    """Options of the candidate finder in a host program: bad pixels are learned only where PEAKRT_BAD_PIXELS asks for it."""
     return CandidateConfig(gain=gain, min_score=min_score, bad_pixels=str(setting("PEAKRT_BAD_PIXELS")))
 
 

@@ -2,9 +2,9 @@
 
 Change ``from om.algorithms.crystallography import Peakfinder8PeakDetection`` to
 ``from peakrt_plugin.om import Peakfinder8PeakDetection``. With ``mode="model"``, or PEAKRT_MODE=model in the environment,
-the network finds instead and the thresholds are ignored.
+the candidate finder takes over and the thresholds are ignored.
 
-OM hands out the radius of each pixel, so the network knows where the beam is.
+OM hands out the radius of each pixel, so the candidate finder knows where the beam is.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from peakrt.environment import setting, warn_of_unknown
 from peakrt.finders.peakfinder8 import Peakfinder8
 from peakrt_geometry import Detector
 
-from .mode import choose, known_gain, learned_of, network_config
+from .mode import candidate_config, choose, known_gain, learned_of
 
-#: What OM must be told for peakfinder8; the network asks for none of it.
+#: What OM must be told for peakfinder8; the candidate finder asks for none of it.
 THRESHOLDS = {
     "max_num_peaks": 2048, "adc_threshold": 0.0, "minimum_snr": 6.0, "min_pixel_count": 2, "max_pixel_count": 100,
     "local_bg_radius": 4, "min_res": 0, "max_res": 100000,
@@ -48,7 +48,7 @@ class Peakfinder8PeakDetection:
     radius_pixel_map : (ss, fs) slab, pixels
     layout_info : asic_nx, asic_ny, nasics_x, nasics_y
     crystallography_parameters : OM's group of parameters, bad_pixel_map_filename and bad_pixel_map_hdf5_path included
-    geometry : of the slab, for the network: its panels, bad regions and gain; its radii are those of the radius_pixel_map
+    geometry : of the slab, for the candidate finder: its panels, bad regions and gain; its radii are those of the radius_pixel_map
     In fast_mode the pixels of the statistics are always the same ones; OM draws them at random. A parameter that is set
     counts from the next frame on; in OM a new bad pixel map or radius map waits for set_min_res or set_max_res.
     Raises ValueError for a parameter that is missing.
@@ -80,7 +80,7 @@ class Peakfinder8PeakDetection:
     def find_peaks(self, *, data: npt.NDArray[Any]) -> PeakList:
         """Peaks of one slab (ss, fs)."""
         if self._finder is None:
-            self._finder = self._make_network() if self._model else self._make_peakfinder8()
+            self._finder = self._make_candidate() if self._model else self._make_peakfinder8()
         peaks = self._finder(as_frame(data) if self._model else data)[: int(self._values["max_num_peaks"])]
         columns = {"fs": "fs", "ss": "ss", "intensity": "intensity", "num_pixels": "npix", "max_pixel_intensity": "max", "snr": "snr"}  # fmt: skip
         lists: dict[str, Any] = {name: peaks[field].tolist() for name, field in columns.items()}
@@ -90,13 +90,13 @@ class Peakfinder8PeakDetection:
         within = (self._radius >= self._values["min_res"]) & (self._radius <= self._values["max_res"])
         return within if self._bad_pixel_map is None else within & (np.asarray(self._bad_pixel_map) != 0)
 
-    def _make_network(self) -> PeakFinder:
+    def _make_candidate(self) -> PeakFinder:
         warn_of_unknown()
         learned = learned_of(setting("PEAKRT_LEARNED"))
         good = self._good()[None]
         if learned is not None:
             good &= learned.good(good.shape)
-        config = network_config(known_gain(self._geometry, learned, None))
+        config = candidate_config(known_gain(self._geometry, learned, None))
         return PeakFinder(config, geometry=self._geometry, mask=good, radius=self._radius)
 
     def _make_peakfinder8(self) -> Peakfinder8:

@@ -3,7 +3,7 @@
 Start the monitor with ``python -m peakrt_plugin.om_processing`` in place of ``om_monitor.py``, with the same arguments: the
 layers named CrystallographyProcessing and CheetahProcessing are then ours. (A ``processing_layer.py`` in the working folder,
 as OM's manual has it, is found by OM 23.8.3 but not used.) The peaks are those of OM's own peakfinder8, faster, or with
-PEAKRT_MODE=model in the environment the network's, for which the group ``peakfinder8_peak_detection`` needs no thresholds.
+PEAKRT_MODE=model in the environment the candidate finder's, for which the group ``peakfinder8_peak_detection`` needs no thresholds.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ class PeakFinding:
 
 
 def _geometry(path: str, shape: tuple[int, ...]) -> Detector | None:
-    """OM's geometry file for the network, which wants to know the panels; None where it is not of slabs of a shape."""
+    """OM's geometry file for the candidate finder, which wants to know the panels; None where it is not of slabs of a shape."""
     try:
         geometry = read_geom(path)
     except ValueError as error:  # OM reads files that CrystFEL would refuse; it has given the radii
-        log.warning("%s: the network is not told of its panels: %s", path, error)
+        log.warning("%s: the candidate finder is not told of its panels: %s", path, error)
         return None
     return geometry if geometry.shape == (1, *shape) else None
 

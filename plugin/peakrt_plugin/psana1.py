@@ -2,7 +2,7 @@
 
 Change ``from psalgos.pypsalgos import PyAlgos`` to ``from peakrt_plugin.psana1 import PyAlgos``, or the older
 ``from ImgAlgos.PyAlgos import PyAlgos`` to ``from peakrt_plugin.psana1 import ImgAlgosPyAlgos as PyAlgos``. The caller's
-arrays keep their shapes and values. With ``mode="model"`` (or PEAKRT_MODE=model) the network finds instead: the thresholds are
+arrays keep their shapes and values. With ``mode="model"`` (or PEAKRT_MODE=model) the candidate finder takes over: the thresholds are
 ignored, there is nothing to tune, and all 17 columns are filled.
 """
 
@@ -19,7 +19,7 @@ from peakrt.arrays import as_frame, as_mask
 from peakrt.finders.psana_algos import v3r3, v4r3
 from peakrt.peaks import PeakArray
 
-from .mode import choose, network_peaks
+from .mode import choose, model_peaks
 
 #: psana's 17 columns, in order, and where each comes from.
 COLUMNS = (
@@ -105,7 +105,7 @@ class PyAlgos:
         frame = as_frame(data)
         chosen: Any = self._in_windows(self._mask if mask is None else mask, frame.shape)
         if self._mode == "model":
-            return as_columns(network_peaks(frame, chosen))
+            return as_columns(model_peaks(frame, chosen))
         return as_columns(classical(frame, chosen, **self._selection))
 
     def _in_windows(self, mask: Any, shape: tuple[int, ...]) -> Any:

@@ -3,7 +3,7 @@
 Change ``from psana.peakFinder.pypsalg import peaks_adaptive`` to ``from peakrt_plugin.psana2 import peaks_adaptive``,
 ``psana.psalg_ext.peak_finder_algos`` and ``psana.peakfinder8.peakfinder_8`` likewise. The caller's arrays keep their
 shapes and values, and masks may be of any dtype and of any shape of as many pixels as the data; psana wants uint16.
-With ``mode="model"``, or PEAKRT_MODE=model in the environment, the network finds instead: thresholds are ignored, there is
+With ``mode="model"``, or PEAKRT_MODE=model in the environment, the candidate finder takes over: thresholds are ignored, there is
 nothing to tune, and all 17 parameters are filled. It takes the geometry from psana2's own detector in this process.
 """
 
@@ -21,7 +21,7 @@ from peakrt.finders.peakfinder8 import Peakfinder8
 from peakrt.finders.psana_algos import v3r3, v4r3
 from peakrt.peaks import PeakArray
 
-from .mode import choose, network_peaks
+from .mode import choose, model_peaks
 from .psana1 import as_columns
 from .psana2_detector import detector_of
 
@@ -60,7 +60,7 @@ def _find(
 ) -> list[Peak]:
     """Peaks of a segment or a stack; classical : given frame and mask."""
     if choose(mode) == "model":
-        rows = as_columns(network_peaks(data, mask, place=seg, host=detector_of))
+        rows = as_columns(model_peaks(data, mask, place=seg, host=detector_of))
     else:
         rows = as_columns(classical(as_frame(data), mask))
     if len(rows):
@@ -221,7 +221,7 @@ def peakfinder_8(
     nx, ny, columns_of, rows_of, adc_threshold, min_snr, min_pixels, max_pixels, background_radius = rest
     if choose(mode) == "model":
         radius = np.asarray(pix_r, np.float32)
-        peaks = network_peaks(data, mask, radius=radius, place="slab", host=detector_of)
+        peaks = model_peaks(data, mask, radius=radius, place="slab", host=detector_of)
         return as_eight_lists(peaks[:max_num_peaks], nx * columns_of)
     asics = [(0, i * ny, (i + 1) * ny, j * nx, (j + 1) * nx) for i in range(rows_of) for j in range(columns_of)]
     finder = Peakfinder8(

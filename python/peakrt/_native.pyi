@@ -11,11 +11,11 @@ SPOT_SIZE: int
 PROFILE_START_SIZE: int
 PROFILE_FIT_SIZE: int
 DEVICE: dict[str, int]
-NETWORK_BATCH: np.dtype[np.void]
+PROPOSER_BATCH: np.dtype[np.void]
 PEAKFINDER8_BATCH: np.dtype[np.void]
 CONV_LAYER: np.dtype[np.void]
-NETWORK_KERNELS: dict[str, bool]
-NETWORK_TEAMS: dict[str, int]
+PROPOSER_KERNELS: dict[str, bool]
+PROPOSER_TEAMS: dict[str, int]
 BAD_PIXEL: tuple[int, float, float, float]
 
 Array = npt.NDArray[Any]
@@ -116,7 +116,7 @@ def read_out(
     seed: int,
 ) -> None: ...
 def peakfinder8_twin(kernel: str, batch: Array, frames: Array) -> None: ...
-def network_twin(kernel: str, batch: Array, frames: Array) -> None: ...
+def proposer_twin(kernel: str, batch: Array, frames: Array) -> None: ...
 def conv_twin(layer: Array) -> None: ...
 def to_half(value: float) -> int: ...
 

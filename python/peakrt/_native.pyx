@@ -60,24 +60,24 @@ cdef extern from "peakrt/peakfinder8.hpp" namespace "peakrt" nogil:
 cdef extern from "peakrt/device_twin.hpp" namespace "peakrt" nogil:
     cdef struct DeviceBatch:
         pass
-    cdef struct NetworkBatch:
+    cdef struct ProposerBatch:
         pass
     void c_peakfinder8_twin "peakrt::peakfinder8_twin"(const char*, const DeviceBatch&, Dtype, const void*) except +
-    void c_network_twin "peakrt::network_twin"(const char*, const NetworkBatch&, Dtype, const void*) except +
+    void c_proposer_twin "peakrt::proposer_twin"(const char*, const ProposerBatch&, Dtype, const void*) except +
     cdef struct ConvLayer:
         pass
     cdef struct Field:
         const char* name
         const char* format
         size_t offset, size
-    vector[Field] c_network_batch_fields "peakrt::network_batch_fields"()
+    vector[Field] c_proposer_batch_fields "peakrt::proposer_batch_fields"()
     vector[Field] c_peakfinder8_batch_fields "peakrt::peakfinder8_batch_fields"()
     vector[Field] c_conv_layer_fields "peakrt::conv_layer_fields"()
     cdef struct Kernel:
         const char* name
         bool takes_frames
         int team
-    vector[Kernel] c_network_kernels "peakrt::network_kernels"()
+    vector[Kernel] c_proposer_kernels "peakrt::proposer_kernels"()
     uint16_t c_to_half "peakrt::to_half"(float)
     void c_conv_twin "peakrt::conv_twin"(const ConvLayer&) except +
     const int kBadFrames, kPasses, kNoisePasses, kDeviceBlock, kSegmentationClasses
@@ -551,11 +551,11 @@ cdef _kernels(const vector[Kernel]& kernels):
 
 
 #: What kernels are given, as the compiler lays it out.
-NETWORK_BATCH = _struct(c_network_batch_fields(), sizeof(NetworkBatch))
+PROPOSER_BATCH = _struct(c_proposer_batch_fields(), sizeof(ProposerBatch))
 PEAKFINDER8_BATCH = _struct(c_peakfinder8_batch_fields(), sizeof(DeviceBatch))
 CONV_LAYER = _struct(c_conv_layer_fields(), sizeof(ConvLayer))
 #: The kernels of the candidate and segmentation finders, and whether they are given the frames; threads of their teams.
-NETWORK_KERNELS, NETWORK_TEAMS = _kernels(c_network_kernels())
+PROPOSER_KERNELS, PROPOSER_TEAMS = _kernels(c_proposer_kernels())
 #: Frames and share of frames in which a pixel that is bad stood alone; significance of it, and of the eight around it.
 BAD_PIXEL = (kBadFrames, float(f"{kBadShare:.6g}"), kAlone, kDark)
 
@@ -571,15 +571,15 @@ def peakfinder8_twin(str kernel, batch, frames):
         c_peakfinder8_twin(chosen, dereference(fields), kind, data)
 
 
-def network_twin(str kernel, batch, frames):
+def proposer_twin(str kernel, batch, frames):
     """Run a device kernel's body on the host. batch: a struct as peakrt.gpu.candidate packs it, host addresses."""
     name = kernel.encode()
     cdef const char* chosen = name
-    cdef const NetworkBatch* fields = <const NetworkBatch*>_address(batch)
+    cdef const ProposerBatch* fields = <const ProposerBatch*>_address(batch)
     cdef const void* data = _address(frames)
     cdef Dtype kind = _dtype(frames)
     with nogil:
-        c_network_twin(chosen, dereference(fields), kind, data)
+        c_proposer_twin(chosen, dereference(fields), kind, data)
 
 
 def conv_twin(layer):

@@ -52,15 +52,17 @@ def _gain(text: str) -> float:
 
 VARIABLES = {
     "PEAKRT_MODE": Variable(
-        _word("compat", "model"), "compat", "compat: the algorithm of the replaced function; model: the network"
+        _word("compat", "model"),
+        "compat",
+        "compat: the algorithm of the replaced function; model: the candidate finder",
     ),
     "PEAKRT_GEOMETRY": Variable(
-        Path, None, "geometry of the frames, for the network: CrystFEL's .geom or psana's .data"
+        Path, None, "geometry of the frames, for the candidate finder: CrystFEL's .geom or psana's .data"
     ),
     "PEAKRT_GAIN": Variable(
-        _gain, None, "data units a photon, for the network: the photon energy where data are in keV"
+        _gain, None, "data units a photon, for the candidate finder: the photon energy where data are in keV"
     ),
-    "PEAKRT_LEARNED": Variable(Path, None, "CXI of peakrt find whose gain and bad pixels the network takes"),
+    "PEAKRT_LEARNED": Variable(Path, None, "CXI of peakrt find whose gain and bad pixels the candidate finder takes"),
     "PEAKRT_BAD_PIXELS": Variable(
         _word("keep", "learn"), "keep", "learn: each process learns to leave out pixels that stay bright"
     ),

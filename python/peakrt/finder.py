@@ -43,7 +43,7 @@ class PeakFinder:
     engine : "cpu"; "cuda", our kernels on a GPU, which takes the frames of find and map in batches; "tensorrt", which runs
         the models through TensorRT between those kernels; or "auto", which takes "cuda" where there is a GPU and logs its
         choice once. All give the same peaks.
-    network : runs in place of the config's model on the CPU; the lab compares networks so
+    cpu_engine : runs in place of the config's model on the CPU; the lab compares networks so
     Bad pixels, and the gain where nobody says it, are learned from the frames: see bad_pixels, gain and reset().
     Raises ValueError for a missing geometry, a frame of another shape, or a panel without a good pixel.
     """
@@ -56,7 +56,7 @@ class PeakFinder:
         mask: npt.ArrayLike | None = None,
         radius: npt.ArrayLike | None = None,
         engine: str = "cpu",
-        network: Engine | None = None,
+        cpu_engine: Engine | None = None,
     ) -> None:
         if engine not in ENGINES:
             raise ValueError(f"engine is {engine!r}, it should be {', '.join(ENGINES[:-1])} or {ENGINES[-1]}")
@@ -69,10 +69,10 @@ class PeakFinder:
         self._radius = geometry.radius if geometry is not None else None if radius is None else as_radius(radius)
         self._masks = Masks(geometry, mask)
         self._model: Model | None = None
-        self._network = network
+        self._cpu_engine = cpu_engine
         if self._kind.model_kind:
             self._model = load_model(str(self.config.model), self._kind.model_kind)  # type: ignore[attr-defined]
-            self._network = network or _run_on_cpu(self._model)
+            self._cpu_engine = cpu_engine or _run_on_cpu(self._model)
         self.reset()
 
     def reset(self) -> None:
@@ -113,7 +113,7 @@ class PeakFinder:
     def _setup(self, good: Good) -> Setup:
         geometry = self.geometry
         asics, gain = (None, None) if geometry is None else (geometry.asics, geometry.photon_gain)
-        return Setup(self.config, good, self._radius, asics, self._learned, gain, self._model, self._network)
+        return Setup(self.config, good, self._radius, asics, self._learned, gain, self._model, self._cpu_engine)
 
     def _make_plan(self, good: Good, similar: FrameFinder | None) -> FrameFinder:
         derived = None if similar is None else similar.with_good(good)

@@ -25,7 +25,7 @@ class Rival:
 
     def finder(self, detector: Detector) -> PeakFinder:
         """Its finder for a detector."""
-        return PeakFinder(self.config, geometry=detector, network=self.engine)
+        return PeakFinder(self.config, geometry=detector, cpu_engine=self.engine)
 
 
 def find_rivals(folders: Iterable[Path]) -> list[Rival]:

@@ -1,8 +1,8 @@
 // The segmentation finder for a batch of frames, as the body of one thread of each kernel: the input of its model,
 // connected components of the pixels it takes for peaks, and its convolutions for where there is no TensorRT. The
-// statistics before and the measurement after are those of device_network.hpp.
+// statistics before and the measurement after are those of device_proposer.hpp.
 #pragma once
-#include "peakrt/device_network.hpp"
+#include "peakrt/device_proposer.hpp"
 #include "peakrt/segmentation_input.hpp"
 
 namespace peakrt {
@@ -29,7 +29,7 @@ PEAKRT_HD inline std::uint16_t to_half(float value) {
 
 // 1. What the network is told of a pixel: thread (frame, pixel of the panels made even).
 template <class T>
-PEAKRT_HD void segmentation_input_body(const NetworkBatch& batch, const T* frames, int frame, std::int64_t i) {
+PEAKRT_HD void segmentation_input_body(const ProposerBatch& batch, const T* frames, int frame, std::int64_t i) {
   const std::int64_t one = std::int64_t(batch.even_ss) * batch.even_fs;
   const int panel = int(i / one), ss = int(i % one / batch.even_fs), fs = int(i % batch.even_fs);
   float told[kSegmentationChannels] = {0, 0, 0};
@@ -45,23 +45,23 @@ PEAKRT_HD void segmentation_input_body(const NetworkBatch& batch, const T* frame
       static_cast<float*>(batch.segmentation_inputs)[at + c * one] = told[c];
 }
 
-PEAKRT_HD inline float peak_probability(const NetworkBatch& batch, int frame, std::int64_t pixel) {
+PEAKRT_HD inline float peak_probability(const ProposerBatch& batch, int frame, std::int64_t pixel) {
   const int fs = int(pixel % batch.shape.fs), row = int(pixel / batch.shape.fs);
   const int panel = row / batch.shape.ss, ss = row % batch.shape.ss;
   const std::int64_t image = (std::int64_t(frame) * batch.shape.panel + panel) * kSegmentationClasses + kPeakClass;
   return batch.probabilities[(image * batch.even_ss + ss) * batch.even_fs + fs];
 }
 
-PEAKRT_HD inline int listed_pixels(const NetworkBatch& batch, int frame) {
+PEAKRT_HD inline int listed_pixels(const ProposerBatch& batch, int frame) {
   const int n = batch.n_foreground[frame];
   return n < batch.foreground_capacity ? n : batch.foreground_capacity;
 }
 
 // 0. No foreground yet: thread (frame).
-PEAKRT_HD inline void segmentation_clear_body(const NetworkBatch& batch, int frame) { batch.n_foreground[frame] = 0; }
+PEAKRT_HD inline void segmentation_clear_body(const ProposerBatch& batch, int frame) { batch.n_foreground[frame] = 0; }
 
 // 2. Lists the good pixels that are likely a peak's: thread (frame, pixel).
-PEAKRT_HD inline void segmentation_list_body(const NetworkBatch& batch, int frame, std::int64_t pixel) {
+PEAKRT_HD inline void segmentation_list_body(const ProposerBatch& batch, int frame, std::int64_t pixel) {
   if (!(peak_probability(batch, frame, pixel) >= batch.min_score.usual)) return;
   if (batch.bin[pixel] >= batch.n_bins || batch.asic_of[pixel] >= batch.n_asics) return;
   const int k = next(batch.n_foreground + frame);
@@ -69,7 +69,7 @@ PEAKRT_HD inline void segmentation_list_body(const NetworkBatch& batch, int fram
 }
 
 // 3. Sorts them by rank, each its own component: thread (frame, listed pixel).
-PEAKRT_HD inline void segmentation_sort_body(const NetworkBatch& batch, int frame, int k) {
+PEAKRT_HD inline void segmentation_sort_body(const ProposerBatch& batch, int frame, int k) {
   const std::int64_t first = frame * std::int64_t(batch.foreground_capacity);
   const std::int32_t* pixels = batch.foreground + first;
   int before = 0;
@@ -109,7 +109,7 @@ PEAKRT_HD inline void unite(std::int32_t* parent, int a, int b) {
 }
 
 // 4. Joins a pixel with its neighbours in the row above and to the left: thread (frame, sorted pixel).
-PEAKRT_HD inline void segmentation_join_body(const NetworkBatch& batch, int frame, int k) {
+PEAKRT_HD inline void segmentation_join_body(const ProposerBatch& batch, int frame, int k) {
   const std::int64_t first = frame * std::int64_t(batch.foreground_capacity);
   const std::int32_t* pixels = batch.sorted_pixels + first;
   const std::int32_t pixel = pixels[k];
@@ -134,7 +134,7 @@ PEAKRT_HD inline void segmentation_join_body(const NetworkBatch& batch, int fram
 // 5. A component's brightest pixel, of equals the first, becomes a candidate with the component's best score: thread
 // (frame, sorted pixel), which acts for the component's first.
 template <class T>
-PEAKRT_HD void segmentation_top_body(const NetworkBatch& batch, const T* frames, int frame, int k) {
+PEAKRT_HD void segmentation_top_body(const ProposerBatch& batch, const T* frames, int frame, int k) {
   const std::int64_t first = frame * std::int64_t(batch.foreground_capacity);
   const std::int32_t *pixels = batch.sorted_pixels + first, *parent = batch.parent + first;
   if (parent[k] != k) return;

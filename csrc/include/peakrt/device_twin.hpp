@@ -11,7 +11,7 @@ namespace peakrt {
 // Runs one kernel, thread by thread and last thread first: on a device no order is promised.
 // Throws std::invalid_argument for a name that is none.
 void peakfinder8_twin(const char* kernel, const DeviceBatch& batch, Dtype dtype, const void* frames);
-void network_twin(const char* kernel, const NetworkBatch& batch, Dtype dtype, const void* frames);
+void proposer_twin(const char* kernel, const ProposerBatch& batch, Dtype dtype, const void* frames);
 void conv_twin(const ConvLayer& layer);
 
 // A field of a struct that kernels are given: its name, its type as numpy writes it, its place and size in bytes.
@@ -19,7 +19,7 @@ struct Field {
   const char *name, *format;
   std::size_t offset, size;
 };
-std::vector<Field> network_batch_fields();
+std::vector<Field> proposer_batch_fields();
 std::vector<Field> peakfinder8_batch_fields();
 std::vector<Field> conv_layer_fields();
 
@@ -30,6 +30,6 @@ struct Kernel {
   bool takes_frames;
   int team;
 };
-std::vector<Kernel> network_kernels();
+std::vector<Kernel> proposer_kernels();
 
 }  // namespace peakrt

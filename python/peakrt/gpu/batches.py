@@ -52,7 +52,7 @@ def load_cupy() -> Any:
 
 def check_gpu() -> Any:
     """CuPy, with a GPU behind it and PeakRT's kernels. Raises RuntimeError that says what is missing."""
-    if not (KERNELS / "network.fatbin").exists():
+    if not (KERNELS / "proposer.fatbin").exists():
         raise RuntimeError(
             f"PeakRT was installed without CUDA kernels: PEAKRT_CUDA=ON {to_install('gpu')}, with nvcc on PATH"
         )

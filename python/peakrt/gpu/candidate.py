@@ -127,8 +127,8 @@ class GpuProposer(GpuFinder):
     arrays, scratch, numbers : a finder's own, beside the plan's
     """
 
-    family = "network"
-    kernels = _native.NETWORK_KERNELS
+    family = "proposer"
+    kernels = _native.PROPOSER_KERNELS
     counters: tuple[str, ...] = ("n_peaks", "n_candidates")
 
     def __init__(
@@ -186,19 +186,19 @@ class GpuProposer(GpuFinder):
     def _struct(self, slot: Slot, n: int) -> Any:
         on_device = {name: array.data.ptr for name, array in self._plan.items()}
         numbers = {**self._numbers, "n_frames": n, "peak_capacity": self.peak_capacity}
-        return pack(_native.NETWORK_BATCH, {**numbers, **on_device, **slot.addresses()})
+        return pack(_native.PROPOSER_BATCH, {**numbers, **on_device, **slot.addresses()})
 
     def _teams(self, kernel: str, teams: int) -> Launch:
         """As many teams of threads as the kernel has to do in a frame; fewer do more each."""
         threads = _D["team_threads"]
-        return Launch(kernel, -(-teams * _native.NETWORK_TEAMS[kernel] // threads), threads)
+        return Launch(kernel, -(-teams * _native.PROPOSER_TEAMS[kernel] // threads), threads)
 
     def _over_frame(self, kernel: str, pieces: int) -> Launch:
         """A kernel for all pieces of a frame, four a team: a search that is skipped then has few blocks to skip."""
         return self._teams(kernel, -(-pieces // 4))
 
     def _per_candidate(self, kernel: str) -> Launch:
-        if kernel in _native.NETWORK_TEAMS:  # usual frames have a few hundred candidates
+        if kernel in _native.PROPOSER_TEAMS:  # usual frames have a few hundred candidates
             return self._teams(kernel, min(256, self._numbers["capacity"]))
         return Launch(kernel, -(-self._numbers["capacity"] // 64), 64)
 

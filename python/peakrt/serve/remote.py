@@ -40,9 +40,9 @@ class RemoteFinder:
 
     config, geometry, mask : as PeakFinder's
     slots : frames that may be on their way at a time, 1 to 64
-    place : tells detectors of the same shape, geometry and mask apart, for what the network learns of each
+    place : tells detectors of the same shape, geometry and mask apart, for what the finder learns of each
     A server that dies is started again, and the frames on their way are sent once more; the third death without an
-    answer between is an error. What the server's network learns of a detector depends on which rank comes first and is
+    answer between is an error. What the server's finder learns of a detector depends on which rank comes first and is
     lost with the server (serve.py says when the peaks of a frame are the same nevertheless). For one thread; close it,
     or leave its context, when done. Raises ValueError for what the finder or the server refuses, PermissionError for
     another user's server, RuntimeError for one that cannot be started or makes no sense.

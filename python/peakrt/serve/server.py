@@ -5,7 +5,7 @@ a client; workers find, and what a socket does not take at once waits in the cli
 its finder made, ready, or leaving; whatever it does wrong ends its own connection, with the reason, and nobody else's. What
 a client and what all of them may take of memory, places and time is in Limits.
 
-What the network learns of a detector (bad pixels, the gain where nobody tells it) is shared by all ranks with the same finder
+What the finder learns of a detector (bad pixels, the gain where nobody tells it) is shared by all ranks with the same finder
 and place, lost when the server ends, and depends on whose frames come first: the peaks of a served job then differ a little from
 run to run, as its ranks' timing does. With bad_pixels "keep" and a gain that is given (in the config or by the geometry), or a
 classical finder, an answer depends on the frame alone, whoever else is served and however often the server dies.

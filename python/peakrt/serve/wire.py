@@ -46,7 +46,7 @@ class Hello:
     """A client's greeting.
 
     config, geometry (text of a .geom, or None), mask (packed bits, b"" for none) : of its finder
-    place : tells detectors of the same shape apart, for what the network learns of each
+    place : tells detectors of the same shape apart, for what the finder learns of each
     shape : (panel, ss, fs) of its frames; slots, slot_bytes : where they lie
     deaths : servers that this client has lost so far; resent : requests that it will send once more
     """

@@ -1,5 +1,5 @@
 // The candidate finder for a batch of frames, as the body of one thread, or of one team of threads, of each kernel.
-// nvcc makes kernels of these bodies (csrc/cuda/network.cu), the host compiler loops over them
+// nvcc makes kernels of these bodies (csrc/cuda/proposer.cu), the host compiler loops over them
 // (csrc/cpu/device_twin.cpp) so that tests run them without a GPU. The formulas are those of the CPU's finder, from the
 // same headers, and sums run in its order.
 #pragma once
@@ -22,9 +22,9 @@ struct SweepPlace {
 };
 
 // The plan, the model's weights and the batch's arrays.
-struct NetworkBatch {
+struct ProposerBatch {
 #define FIELD(TYPE, NAME) TYPE NAME;
-#include "peakrt/network_batch.def"
+#include "peakrt/proposer_batch.def"
 #undef FIELD
 
   PEAKRT_HD std::int64_t bins(int frame) const { return std::int64_t(frame) * (n_bins_padded + 1); }
@@ -46,7 +46,7 @@ struct NetworkBatch {
 
 // 0. An empty batch: thread (frame, i), i up to n_bins_padded. Kernels 0 and 2 to 9 are launched once more for frames
 // that the first search finds crowded.
-PEAKRT_HD inline void clear_body(const NetworkBatch& batch, int frame, int i) {
+PEAKRT_HD inline void clear_body(const ProposerBatch& batch, int frame, int i) {
   batch.low[batch.bins(frame) + i] = -1e30f;
   batch.high[batch.bins(frame) + i] = 1e30f;
   batch.clear[batch.bins(frame) + i] = 0;
@@ -59,14 +59,14 @@ PEAKRT_HD inline void clear_body(const NetworkBatch& batch, int frame, int i) {
 
 // 1. Sorts a sampled pixel to its bin: thread (frame, place in order). NaN where the order is padded.
 template <class T>
-PEAKRT_HD void collect_body(const NetworkBatch& batch, const T* frames, int frame, std::int64_t place) {
+PEAKRT_HD void collect_body(const ProposerBatch& batch, const T* frames, int frame, std::int64_t place) {
   const std::int32_t pixel = batch.order[place];
   const T* data = frames + frame * batch.shape.pixels();
   batch.values[frame * batch.n_order + place] = pixel < 0 ? NAN : static_cast<float>(data[pixel]);
 }
 
 // 2. Sums of a bin's values that are kept: thread (frame, group, lane); kPasses times, each followed by
-PEAKRT_HD inline void sums_body(const NetworkBatch& batch, int frame, int group, int lane) {
+PEAKRT_HD inline void sums_body(const ProposerBatch& batch, int frame, int group, int lane) {
   const float* values = batch.values + frame * batch.n_order + batch.group_first[group] + lane;
   const std::int64_t at = batch.bins(frame) + group * kDeviceLanes + lane;
   const float low = batch.low[at], high = batch.high[at];
@@ -86,7 +86,7 @@ PEAKRT_HD inline void sums_body(const NetworkBatch& batch, int frame, int group,
 }
 
 // 3. mean and sigma of a bin and its neighbours: thread (frame, bin), bin up to n_bins, which is the masked pixels'.
-PEAKRT_HD inline void level_body(const NetworkBatch& batch, int frame, int bin) {
+PEAKRT_HD inline void level_body(const ProposerBatch& batch, int frame, int bin) {
   const std::int64_t first = batch.bins(frame), at = first + bin;
   if (bin == batch.n_bins) {
     batch.mean[at] = batch.inverse[at] = 0;
@@ -104,7 +104,7 @@ PEAKRT_HD inline void level_body(const NetworkBatch& batch, int frame, int bin) 
 
 // 4. Sums of pixels in a window: team (frame, window).
 template <class T, class Members>
-PEAKRT_HD void window_body(const NetworkBatch& batch, const T* frames, int frame, int window, Members team,
+PEAKRT_HD void window_body(const ProposerBatch& batch, const T* frames, int frame, int window, Members team,
                            WindowShared* shared) {
   const Window w = batch.windows[window];
   float* values = batch.noise_values + (std::int64_t(frame) * batch.n_windows + window) * 2 * kSums;
@@ -119,7 +119,7 @@ struct NoiseShared {
 
 // 5. The sigma of sums, clipped in kNoisePasses: team (frame, 3 or 5).
 template <class Members>
-PEAKRT_HD void noise_body(const NetworkBatch& batch, int frame, int which, Members team, NoiseShared* shared) {
+PEAKRT_HD void noise_body(const ProposerBatch& batch, int frame, int which, Members team, NoiseShared* shared) {
   const float* values = batch.noise_values + (std::int64_t(frame) * batch.n_windows * 2 + which) * kSums;
   if (team.rank() == 0) shared->noise = Noise{};
   team.meet();
@@ -140,7 +140,7 @@ PEAKRT_HD void noise_body(const NetworkBatch& batch, int frame, int which, Membe
   if (team.rank() == 0) batch.noise[2 * frame + which] = shared->noise;
 }
 
-PEAKRT_HD inline float noise_of(const NetworkBatch& batch, int frame, int which) {
+PEAKRT_HD inline float noise_of(const ProposerBatch& batch, int frame, int which) {
   return batch.noise[2 * frame + which].settled();
 }
 
@@ -149,7 +149,7 @@ struct TileShared {
   float columns[kTile];
 };
 template <class T, class Members>
-PEAKRT_HD void tile_body(const NetworkBatch& batch, const T* frames, int frame, int tile, Members team,
+PEAKRT_HD void tile_body(const ProposerBatch& batch, const T* frames, int frame, int tile, Members team,
                          TileShared* shared) {
   const SweepPlace place = batch.tiles[tile];
   const SigmaView<T> view = batch.view(frames, frame, place.asic);
@@ -177,7 +177,7 @@ PEAKRT_HD void tile_body(const NetworkBatch& batch, const T* frames, int frame, 
 PEAKRT_HD inline int tiles_along(int pixels) { return (pixels + kTile - 1) / kTile; }
 
 // 7. The local mean of a tile: of the 3 x 3 tiles around it. Thread (frame, tile).
-PEAKRT_HD inline void local_body(const NetworkBatch& batch, int frame, int tile) {
+PEAKRT_HD inline void local_body(const ProposerBatch& batch, int frame, int tile) {
   const SweepPlace place = batch.tiles[tile];
   const Asic asic = batch.asics[place.asic];
   const int rows = tiles_along(asic.end_ss - asic.min_ss), columns = tiles_along(asic.end_fs - asic.min_fs);
@@ -233,7 +233,7 @@ static_assert(kSweepSs % kTile == 0 && kSweepFs % kTile == 0, "a rectangle of th
 
 // Appends a candidate if it is significant.
 template <class T>
-PEAKRT_HD void list_candidate(const NetworkBatch& batch, const SigmaView<T>& view, int frame, const Candidate& c) {
+PEAKRT_HD void list_candidate(const ProposerBatch& batch, const SigmaView<T>& view, int frame, const Candidate& c) {
   const int bin = batch.bin[batch.pixel(c)];
   // A maximum may fall on a bad pixel between good ones; it is not a place to look from.
   if (view.inverse[bin] <= 0) return;
@@ -247,7 +247,7 @@ PEAKRT_HD void list_candidate(const NetworkBatch& batch, const SigmaView<T>& vie
 // 8. The search of a rectangle for candidates: team (frame, sweep). A thread goes down a part of a column, and keeps
 // the sums along the last five rows.
 template <class T, class Members>
-PEAKRT_HD void sweep_body(const NetworkBatch& batch, const T* frames, int frame, int sweep, Members team,
+PEAKRT_HD void sweep_body(const ProposerBatch& batch, const T* frames, int frame, int sweep, Members team,
                           SweepShared* s) {
   constexpr int kParts = 2, kPart = SweepShared::kMeritSs / kParts;
   static_assert(SweepShared::kMeritSs % kParts == 0 && kPart <= 32, "a part's rows are bits of a number");
@@ -318,7 +318,8 @@ PEAKRT_HD void sweep_body(const NetworkBatch& batch, const T* frames, int frame,
 
 // 9. The numbers of a candidate alone: team (frame, candidate).
 template <class T, class Members>
-PEAKRT_HD void describe_body(const NetworkBatch& batch, const T* frames, int frame, int k, Members team, Patch* patch) {
+PEAKRT_HD void describe_body(const ProposerBatch& batch, const T* frames, int frame, int k, Members team,
+                             Patch* patch) {
   const Candidate c = batch.candidates[batch.row(frame, k)];
   const SigmaView<T> view = batch.view(frames, frame, c.asic);
   describe(team, patch, view, c.ss, c.fs, c.local, noise_of(batch, frame, 0), noise_of(batch, frame, 1),
@@ -327,7 +328,7 @@ PEAKRT_HD void describe_body(const NetworkBatch& batch, const T* frames, int fra
 
 // 10. Its neighbours, and its part in the frame's sums: team (frame, candidate).
 template <class Members>
-PEAKRT_HD void crowd_body(const NetworkBatch& batch, int frame, int k, Members team) {
+PEAKRT_HD void crowd_body(const ProposerBatch& batch, int frame, int k, Members team) {
   const Candidate* list = batch.candidates + batch.row(frame, 0);
   float* all = batch.numbers + batch.row(frame, 0) * kFeatures;
   float* f = all + std::int64_t(k) * kFeatures;
@@ -373,7 +374,7 @@ PEAKRT_HD void crowd_body(const NetworkBatch& batch, int frame, int k, Members t
 }
 
 // 11. Sorts the frame's sharp peaks by rank: thread (frame, sharp peak).
-PEAKRT_HD inline void rank_body(const NetworkBatch& batch, int frame, int k) {
+PEAKRT_HD inline void rank_body(const ProposerBatch& batch, int frame, int k) {
   const int n = batch.crowd[3 * frame + 1];
   const float *sharpness = batch.sharpness_of + batch.row(frame, 0), *second = batch.second_of + batch.row(frame, 0);
   int before = 0, before2 = 0;
@@ -386,7 +387,7 @@ PEAKRT_HD inline void rank_body(const NetworkBatch& batch, int frame, int k) {
 }
 
 // 12. The numbers that the frame gives each of its candidates: thread (frame, candidate).
-PEAKRT_HD inline void frame_body(const NetworkBatch& batch, int frame, int k) {
+PEAKRT_HD inline void frame_body(const ProposerBatch& batch, int frame, int k) {
   const std::int32_t* crowd = batch.crowd + 3 * frame;
   const CrowdNumbers numbers =
       crowd_numbers(batch.megapixels, batch.listed(frame), crowd[0], crowd[1], crowd[2],
@@ -402,7 +403,7 @@ struct ScoreShared {
   float x[kFeatures], first[kMostHidden], second[kMostHidden];
 };
 template <class Members>
-PEAKRT_HD void score_body(const NetworkBatch& batch, int frame, int k, Members team, ScoreShared* s) {
+PEAKRT_HD void score_body(const ProposerBatch& batch, int frame, int k, Members team, ScoreShared* s) {
   const float* f = batch.numbers + batch.row(frame, k) * kFeatures;
   for (int i = team.rank(); i < kFeatures; i += team.size) {
     const float size = logf(fabsf(f[i]) + 1), value = f[i] > 0 ? size : f[i] < 0 ? -size : 0;
@@ -431,13 +432,13 @@ PEAKRT_HD void score_body(const NetworkBatch& batch, int frame, int k, Members t
 }
 
 // 14. Counts pixels that stand alone: thread (frame, candidate). bad_pixels.py says why.
-PEAKRT_HD inline void learn_body(const NetworkBatch& batch, int frame, int k) {
+PEAKRT_HD inline void learn_body(const ProposerBatch& batch, int frame, int k) {
   const float* f = batch.numbers + batch.row(frame, k) * kFeatures;
   if (stands_alone(f)) next(batch.times_alone + batch.pixel(batch.candidates[batch.row(frame, k)]));
 }
 
 // 15. Marks those that did so often, and what is beside them: thread (frame, candidate).
-PEAKRT_HD inline void mark_body(const NetworkBatch& batch, int frame, int k) {
+PEAKRT_HD inline void mark_body(const ProposerBatch& batch, int frame, int k) {
   const float* f = batch.numbers + batch.row(frame, k) * kFeatures;
   const Candidate c = batch.candidates[batch.row(frame, k)];
   const std::int64_t pixel = batch.pixel(c);
@@ -450,21 +451,21 @@ PEAKRT_HD inline void mark_body(const NetworkBatch& batch, int frame, int k) {
 }
 
 // Halves the counts once in a long while: what matters is recent. Thread (pixel), for the whole batch.
-PEAKRT_HD inline void age_body(const NetworkBatch& batch, std::int64_t pixel) { batch.times_alone[pixel] /= 2; }
+PEAKRT_HD inline void age_body(const ProposerBatch& batch, std::int64_t pixel) { batch.times_alone[pixel] /= 2; }
 
-PEAKRT_HD inline float final_score(const NetworkBatch& batch, int frame, int k) {
+PEAKRT_HD inline float final_score(const ProposerBatch& batch, int frame, int k) {
   const std::int64_t row = batch.row(frame, k);
   return batch.learn && batch.near_bad[batch.pixel(batch.candidates[row])] ? 0.f : batch.scores[row];
 }
 
 // 16. Counts what tells a hit from a blank: thread (frame, candidate).
-PEAKRT_HD inline void sure_body(const NetworkBatch& batch, int frame, int k) {
+PEAKRT_HD inline void sure_body(const ProposerBatch& batch, int frame, int k) {
   if (final_score(batch, frame, k) >= batch.min_score.usual) next(batch.n_sure + frame);
 }
 
 // 17. Keeps a candidate that is the best within kSuppress pixels: team (frame, candidate).
 template <class Members>
-PEAKRT_HD void suppress_body(const NetworkBatch& batch, int frame, int k, Members team) {
+PEAKRT_HD void suppress_body(const ProposerBatch& batch, int frame, int k, Members team) {
   const std::int64_t row = batch.row(frame, k);
   const Candidate c = batch.candidates[row];
   const float score = final_score(batch, frame, k);
@@ -488,7 +489,8 @@ struct PeakShared {
   std::int32_t n_others;
 };
 template <class T, class Members>
-PEAKRT_HD void measure_body(const NetworkBatch& batch, const T* frames, int frame, int k, Members team, PeakShared* s) {
+PEAKRT_HD void measure_body(const ProposerBatch& batch, const T* frames, int frame, int k, Members team,
+                            PeakShared* s) {
   const std::int64_t row = batch.row(frame, k);
   if (!batch.kept[row]) return;
   const Candidate c = batch.candidates[row];

@@ -1,4 +1,4 @@
-// The kernels of device_network.hpp and device_segmentation.hpp. Grids are sized by capacity, so that a batch needs no
+// The kernels of device_proposer.hpp and device_segmentation.hpp. Grids are sized by capacity, so that a batch needs no
 // word from the host; blockIdx.y is the frame.
 #include "peakrt/device_segmentation.hpp"
 
@@ -16,17 +16,17 @@ __device__ void each(std::int64_t n, Body&& body) {
 
 }  // namespace
 
-#define KERNEL(NAME, N, CALL)                                 \
-  extern "C" __global__ void network_##NAME(NetworkBatch b) { \
-    const int f = blockIdx.y;                                 \
-    if (b.skips(f)) return;                                   \
-    each(N, [&](std::int64_t k) { CALL; });                   \
+#define KERNEL(NAME, N, CALL)                                   \
+  extern "C" __global__ void proposer_##NAME(ProposerBatch b) { \
+    const int f = blockIdx.y;                                   \
+    if (b.skips(f)) return;                                     \
+    each(N, [&](std::int64_t k) { CALL; });                     \
   }
-#define TYPED_KERNEL(NAME, SUFFIX, T, N, CALL)                                            \
-  extern "C" __global__ void network_##NAME##_##SUFFIX(NetworkBatch b, const T* frames) { \
-    const int f = blockIdx.y;                                                             \
-    if (b.skips(f)) return;                                                               \
-    each(N, [&](std::int64_t k) { CALL; });                                               \
+#define TYPED_KERNEL(NAME, SUFFIX, T, N, CALL)                                              \
+  extern "C" __global__ void proposer_##NAME##_##SUFFIX(ProposerBatch b, const T* frames) { \
+    const int f = blockIdx.y;                                                               \
+    if (b.skips(f)) return;                                                                 \
+    each(N, [&](std::int64_t k) { CALL; });                                                 \
   }
 #define PIXEL_KERNEL(NAME, N, CALL)              \
   TYPED_KERNEL(NAME, u2, std::uint16_t, N, CALL) \
@@ -48,21 +48,21 @@ __device__ void each(std::int64_t n, Body&& body) {
       team.meet();                                                                                 \
     }                                                                                              \
   }
-#define TEAM_KERNEL(NAME, N, SIZE, SHARED, CALL)                                            \
-  extern "C" __global__ void __launch_bounds__(kTeamThreads) network_##NAME(NetworkBatch b) \
+#define TEAM_KERNEL(NAME, N, SIZE, SHARED, CALL)                                              \
+  extern "C" __global__ void __launch_bounds__(kTeamThreads) proposer_##NAME(ProposerBatch b) \
       TEAM_BODY(N, SIZE, SHARED, CALL)
 #define TYPED_TEAM_KERNEL(NAME, SUFFIX, T, N, SIZE, SHARED, CALL) \
   extern "C" __global__ void __launch_bounds__(kTeamThreads)      \
-      network_##NAME##_##SUFFIX(NetworkBatch b, const T* frames) TEAM_BODY(N, SIZE, SHARED, CALL)
+      proposer_##NAME##_##SUFFIX(ProposerBatch b, const T* frames) TEAM_BODY(N, SIZE, SHARED, CALL)
 #define PIXEL_TEAM_KERNEL(NAME, N, SIZE, SHARED, CALL)              \
   TYPED_TEAM_KERNEL(NAME, u2, std::uint16_t, N, SIZE, SHARED, CALL) \
   TYPED_TEAM_KERNEL(NAME, i2, std::int16_t, N, SIZE, SHARED, CALL)  \
   TYPED_TEAM_KERNEL(NAME, u4, std::uint32_t, N, SIZE, SHARED, CALL) \
   TYPED_TEAM_KERNEL(NAME, i4, std::int32_t, N, SIZE, SHARED, CALL)  \
   TYPED_TEAM_KERNEL(NAME, f4, float, N, SIZE, SHARED, CALL)
-#include "peakrt/network_kernels.def"
+#include "peakrt/proposer_kernels.def"
 
 // A kernel of another kind: over the pixels of the map and not of a frame.
-extern "C" __global__ void network_age(NetworkBatch b) {
+extern "C" __global__ void proposer_age(ProposerBatch b) {
   each(b.shape.pixels(), [&](std::int64_t k) { age_body(b, k); });
 }

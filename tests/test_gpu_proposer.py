@@ -29,7 +29,7 @@ from peakrt.models.engine_onnx import OnnxEngine
 from peakrt.models.model_file import Model, load_model
 
 from .host_gpu import HostGpu
-from .test_network import GAIN, crowded_frame, frames
+from .test_candidate import GAIN, crowded_frame, frames
 from .test_peakfinder8 import tiles
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -105,11 +105,11 @@ def test_a_struct_takes_no_other_names() -> None:
 
 
 def test_kernels_written_by_hand_are_in_the_list() -> None:
-    """All others are made from the list itself (network_kernels.def)."""
-    source = (ROOT / "csrc/cuda/network.cu").read_text()
-    by_hand = set(re.findall(r"\bnetwork_([a-z]+)\(", source))
-    assert by_hand == {"age"} <= set(_native.NETWORK_KERNELS)
-    assert all(_native.DEVICE["team_threads"] % team == 0 for team in _native.NETWORK_TEAMS.values())
+    """All others are made from the list itself (proposer_kernels.def)."""
+    source = (ROOT / "csrc/cuda/proposer.cu").read_text()
+    by_hand = set(re.findall(r"\bproposer_([a-z]+)\(", source))
+    assert by_hand == {"age"} <= set(_native.PROPOSER_KERNELS)
+    assert all(_native.DEVICE["team_threads"] % team == 0 for team in _native.PROPOSER_TEAMS.values())
 
 
 #: What CUDA adds to C++, as far as these kernels use it.
@@ -124,7 +124,7 @@ static struct { unsigned x, y, z; } blockIdx, blockDim, threadIdx, gridDim;
 
 
 @pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler")
-@pytest.mark.parametrize("name", ["network", "segmentation"])
+@pytest.mark.parametrize("name", ["proposer", "segmentation"])
 def test_kernels_are_sound_but_for_the_device(name: str, tmp_path: Path) -> None:
     """nvcc is seldom at hand; the host's compiler finds what is wrong with names and types."""
     source = tmp_path / "kernels.cpp"
