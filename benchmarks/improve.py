@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
@@ -22,8 +23,8 @@ from peakrt.models.model_file import Model
 from peakrt.sources import open_source
 from peakrt_geometry import read_geom
 from peakrt_geometry.crystfel import parse_geom
-from peakrt_lab.compare import compare, cxi_sets, near_any, stream_sets, truth_sets
-from peakrt_lab.evaluate import INDEXERS, read_result
+from peakrt_lab.compare import Agreement, compare, cxi_sets, near_any, stream_sets, truth_sets
+from peakrt_lab.evaluate import INDEXERS, IndexingResult, read_result
 from peakrt_lab.improve import ImproveConfig, Improvement, look
 from peakrt_lab.simulate import Response, Scene, Simulator
 from peakrt_lab.truth import Truth, write_run
@@ -62,19 +63,57 @@ def simulate(path: Path, name: str, events: int, seed: int) -> None:
     write_run(path, simulator, (simulator.event(number) for number in range(events)))
 
 
-def judge(run: Path, model: Model, config: ImproveConfig, at: Path) -> str:
-    """What a model does on a run whose truth is known; at : folder of what it finds."""
+@dataclass(frozen=True)
+class Judged:
+    """What a model does on a run whose truth is known."""
+
+    crystals: int
+    peaks: Agreement
+    indexing: IndexingResult
+
+    @property
+    def rate(self) -> float:
+        """Share of hits that index."""
+        return self.indexing.indexed / max(1, self.indexing.hits)
+
+    def row(self) -> str:
+        """The columns of a table."""
+        peaks, indexing = self.peaks, self.indexing
+        return (
+            f"{peaks.f1:8.3f}{peaks.precision:11.3f}{peaks.recall:8.3f}{peaks.blank_found / max(1, peaks.blank_events):8.2f}"
+            f"{self.crystals:10}{indexing.hits:6}{indexing.false_hits:7}{len(indexing.orientation_deg):7}{indexing.wrong:7}"
+            f"{self.rate:7.3f}{np.median(indexing.orientation_deg or [np.nan]):8.4f}"
+        )
+
+
+def judge(run: Path, model: Model, config: ImproveConfig, at: Path) -> Judged:
+    """Find and index with a model, and compare with the truth; at : folder of what it finds."""
     truth, detector = Truth(run), read_geom(run.with_suffix(".geom"))
     stream = look(open_source([str(run)], detector), at, model, config, processes=os.cpu_count() or 1)
     found = cxi_sets(at / "peaks.cxi")
-    agreement = compare(truth_sets(run, detector), found, min_snr=4, blank=lambda event: not truth.hit[event])
-    indexed = read_result(stream, truth=truth, min_peaks=config.min_peaks)
-    return (
-        f"{agreement.f1:8.3f}{agreement.precision:11.3f}{agreement.recall:8.3f}"
-        f"{agreement.blank_found / max(1, agreement.blank_events):8.2f}{int(truth.hit.sum()):10}{indexed.hits:6}"
-        f"{indexed.false_hits:7}{len(indexed.orientation_deg):7}{indexed.wrong:7}"
-        f"{indexed.indexed / max(1, indexed.hits):7.3f}{np.median(indexed.orientation_deg or [np.nan]):8.4f}"
-    )
+    peaks = compare(truth_sets(run, detector), found, min_snr=4, blank=lambda event: not truth.hit[event])
+    return Judged(int(truth.hit.sum()), peaks, read_result(stream, truth=truth, min_peaks=config.min_peaks))
+
+
+def draw(path: Path, curves: dict[str, dict[int, Judged]]) -> None:
+    """Draw F1 and the yields of each experiment by round."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(10, 3.2), layout="constrained")
+    shown = {
+        "F1 of peaks, by the truth": lambda judged: judged.peaks.f1,
+        "hits that index, %": lambda judged: 100 * judged.rate,
+        "crystals rightly indexed, %": lambda judged: 100 * len(judged.indexing.orientation_deg) / judged.crystals,
+    }
+    for axes, (title, value) in zip(figure.subplots(1, 3), shown.items(), strict=True):
+        for name, curve in curves.items():
+            axes.plot(list(curve), [value(judged) for judged in curve.values()], "o-", label=name)
+        axes.set(title=title, xlabel="round")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+    figure.axes[0].legend()
+    figure.savefig(path, dpi=100)
 
 
 def quality(run: Path, improve: Path, number: int, indexer: str) -> str:
@@ -114,6 +153,7 @@ def main() -> None:
         f"{'false':>7}{'right':>7}{'wrong':>7}{'rate':>7}{'deg':>8}",
         flush=True,
     )
+    curves: dict[str, dict[int, Judged]] = {}
     for name in parsed.experiments:
         folder = parsed.folder / name
         folder.mkdir(parents=True, exist_ok=True)
@@ -132,10 +172,13 @@ def main() -> None:
                     print(f"{row}  {report['why']}", flush=True)
                     continue
                 judged = judge(fresh, work.model(number), config, folder / f"fresh-{number}")
+                curves.setdefault(name, {})[number] = judged
                 ended = "" if report is None or report["kept"] else f"  not kept: {report['why']}"
-                print(row + judged + ended, flush=True)
+                print(row + judged.row() + ended, flush=True)
             for number in list(reports)[1:]:
                 print(quality(run, folder / "improve", number, config.indexer), flush=True)
+    draw(parsed.folder / "curves.png", curves)
+    print(f"wrote {parsed.folder / 'curves.png'}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -68,7 +68,7 @@ MOST_PATTERNS = 400
 #: A label whose fit's deviance is so many times the median of all is left out: what lies there has no peak's profile.
 _MOST_DEVIANCE = 5.0
 #: F1 that may be lost where more is indexed.
-_FORGIVEN = 0.005
+_FORGIVEN = 0.02
 _SAME_PX = 3.0  # two peaks no farther apart are one
 #: Options with which indexamajig takes peaks alone: images are not copied into the rounds' files. Second lattices are
 #: sought, so that their peaks are not taken for false ones.
@@ -318,8 +318,12 @@ class Improvement:
         with np.load(folder / "labels.npz", allow_pickle=False) as file:
             data = Candidates(file["numbers"], file["labels"], file["scene"])
         self._say(f"round {number}: retraining on {counts['peaks']} peaks of {counts['patterns']} patterns")
-        judge, outcome = retrain(self._given, data, replay, config)
-        result = {"written": not outcome.forgets, **asdict(outcome)}
+        gently = replace(config, steps=max(1, config.steps // 3), learning_rate=config.learning_rate / 3)
+        for way in (config, gently):  # the second only if the first forgets too much
+            judge, outcome = retrain(self._given, data, replay, way)
+            if not outcome.forgets:
+                break
+        result = {"written": not outcome.forgets, "learning_rate": way.learning_rate, **asdict(outcome)}
         if result["written"]:
             record = self._provenance(number, model, counts, result)
             write_adapted(folder / "model.onnx", self._given, judge, {"improved": record})
