@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from peakrt.commands.program import Parser, run_program
 
-from .commands import adapt, calibrate, compare, evaluate, fit, improve, report, simulate, train, tune
+from .commands import adapt, calibrate, compare, evaluate, fit, improve, report, simulate, spi, train, tune
 
 #: In the order of the help.
 COMMANDS = (
@@ -22,6 +22,7 @@ COMMANDS = (
     report,
     adapt,
     improve,
+    spi,
 )
 
 
