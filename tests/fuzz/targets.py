@@ -31,6 +31,8 @@ from peakrt.info import describe_input
 from peakrt.models import engine_cache
 from peakrt.models.model_file import load_model
 from peakrt.monitor.report import statistics_of
+from peakrt.screening.reduced import write_reduced
+from peakrt.screening.table import read_probabilities
 from peakrt.sources import open_source
 from peakrt_geometry import Detector
 from peakrt_geometry.crystfel import format_geom, parse_geom
@@ -144,6 +146,7 @@ def tables(folder: Path) -> Target:
         names: list[str] = []
         file.visit(names.append)
     whole, npy, mask = finished.read_bytes(), folder / "m.npy", np.ones(detector.shape, bool)
+    reduced = folder / "reduced.cxi"
     np.save(npy, mask)
     packed = npy.read_bytes()
     begun.unlink()
@@ -168,6 +171,8 @@ def tables(folder: Path) -> Target:
             lambda: _look_up(path, event),
             lambda: [len(peaks) for peaks in _few(iter(read_cxi_peaks(path)))],
             lambda: read_mask(f"{path}:/{draw.choice(names)}"),
+            lambda: read_probabilities(path),
+            lambda: write_reduced(reduced, path, np.arange(0, 3, 2), np.zeros(2, bool), {}),
             lambda: as_mask(read_mask(str(npy)), detector.shape),
         ]
         if resumed:

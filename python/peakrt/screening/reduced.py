@@ -13,8 +13,20 @@ import numpy.typing as npt
 
 from ..cxi.columns import FILE_FORMAT, MASK, N_PEAKS, POWDER_HITS, POWDER_MISSES, PROVENANCE, SOURCE
 from ..cxi.outputs import whole_file
+from ..cxi.reader import check_rows
 from ..filters import BITSHUFFLE, register_filters
-from ..hdf5_items import children, find_item, first_line, get_dataset, open_hdf5, shape_of
+from ..hdf5_items import (
+    MAX_BYTES,
+    check_stored,
+    children,
+    find_item,
+    first_line,
+    get_dataset,
+    open_hdf5,
+    shape_of,
+    where,
+)
+from ..memory import wants_memory
 
 #: Of rows that are copied at once.
 _BYTES = 1 << 24
@@ -29,20 +41,25 @@ def write_reduced(
 ) -> None:
     """Write some rows of a CXI into a new one, whole or not at all; all that is not one row an event is copied as it is.
 
+    Raises OSError or ValueError for a file that cannot be read so, or has no such rows.
     rows : in ascending order; audit : (len(rows),), which of them were kept for audit
     notes : attributes of /peakrt/screening: what was promised
     Images keep their compression, and what stands in chunks of a row is copied without being unpacked.
     """
     register_filters()
     with open_hdf5(cxi) as source:
-        n = shape_of(get_dataset(source, N_PEAKS))[0]
+        n = check_rows(get_dataset(source, N_PEAKS), 1)[0]
+        if len(rows) and not 0 <= rows.min() <= rows.max() < n:
+            raise ValueError(f"{cxi} has {n} events, and no row {rows.max()}")
         try:
             with whole_file(path) as started, h5py.File(started, "w", libver=FILE_FORMAT) as out:
                 _copy_group(source, out, rows, n)
                 out[AUDIT] = audit
                 out[AUDIT].parent.attrs.update(notes)
                 out.attrs.update(source.attrs)
-        except (RuntimeError, TypeError, KeyError) as error:
+        except (RuntimeError, TypeError, KeyError, IndexError, OverflowError, MemoryError) as error:
+            if wants_memory(error):
+                raise MemoryError(f"there is too little memory to copy {cxi}") from error
             raise OSError(f"{cxi} cannot be copied: {first_line(error)}") from error
 
 
@@ -69,6 +86,11 @@ def _is_of_events(item: h5py.Dataset, n: int) -> bool:
 
 def _copy_rows(item: h5py.Dataset, out: h5py.Group, name: str, rows: npt.NDArray[np.int64]) -> None:
     """Copy rows of a dataset. Chunks of one row go from file to file as they are."""
+    if item.dtype.kind in "buif":
+        check_stored(item)
+    row_bytes = item.dtype.itemsize * math.prod(item.shape[1:])
+    if row_bytes > MAX_BYTES:
+        raise ValueError(f"{where(item)} has shape {item.shape}: a row is more than is read at once")
     shape = (len(rows), *item.shape[1:])
     chunks = None if item.is_virtual else item.chunks
     if chunks is None:
@@ -86,7 +108,6 @@ def _copy_rows(item: h5py.Dataset, out: h5py.Group, name: str, rows: npt.NDArray
                 mask, content = item.id.read_direct_chunk((row, *at))
                 made.id.write_direct_chunk((place, *at), content, mask)
         return
-    row_bytes = item.dtype.itemsize * math.prod(item.shape[1:])
     at_once = max(1, _BYTES // max(1, row_bytes))
     for first in range(0, len(rows), at_once):
         part = rows[first : first + at_once]

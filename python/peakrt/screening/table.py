@@ -79,14 +79,17 @@ def _from_table(file: h5py.File, counts: npt.NDArray[np.int64]) -> npt.NDArray[n
             if rows < len(counts):
                 raise ValueError(f"{dataset.name} in {file.filename} has {rows} rows, {N_PEAKS} {len(counts)}")
             width = min(width, columns_there)
-    out = np.zeros((len(counts), 4))
+    none = np.zeros(0, np.float32)
+    out = np.tile(of_table(none, none), (len(counts), 1))
     for first in range(0, len(counts), _ROWS):
         end = min(len(counts), first + _ROWS)
+        if not counts[first:end].any():
+            continue
         block: dict[str, npt.NDArray[np.float32]] = {}
         for name, dataset in columns.items():
             part = np.full((end - first, width), np.nan, np.float32)
             block[name] = part if dataset is None else read(dataset, (slice(first, end), slice(0, width)))
-        for row in range(first, end):
+        for row in first + np.flatnonzero(counts[first:end]):
             n = min(int(counts[row]), width)
             out[row] = of_table(block[_SCORE][row - first, :n], block[_SNR][row - first, :n])
     return out
