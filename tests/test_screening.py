@@ -265,3 +265,44 @@ def test_indexamajig_takes_the_lists_and_the_reduced_cxi(screened: Path, run_fil
         )
         == 0
     )
+
+
+def test_twins_come_in_the_experts_mix() -> None:
+    from peakrt_lab.screening.twins import TWINS, class_of, frames
+
+    twin = TWINS["LN83"]
+    labels = []
+    for event, label in frames(twin, 12, seed=3):
+        assert class_of(event) == label
+        labels.append(label)
+    assert np.bincount(labels, minlength=3).tolist() == [2, 0, 10]  # 346, 63 and 1,591 of 2,000
+    assert {len(counts) for counts in (twin.counts, TWINS["L498"].counts)} == {3}
+    assert all(sum(other.counts) == 2000 for other in TWINS.values())
+
+
+def test_the_network_learns_to_see_spots() -> None:
+    torch = pytest.importorskip("torch")
+    from peakrt_lab.screening import cnn
+
+    rng = np.random.default_rng(0)
+    images = rng.normal(0, 0.3, (6, 960, 960)).astype(np.float16)
+    labels = np.array([0, 2, 0, 2, 0, 2])
+    for image in images[::2]:
+        at = rng.integers(150, 810, (2, 300))
+        image[at[0], at[1]] = 6
+    net = cnn.train(images, labels, steps=60, batch=4, seed=0)
+    assert net.features(torch.zeros(1, 1, cnn.SIDE, cnn.SIDE)).numel() == 288
+    probability = cnn.predict(net, images)
+    assert probability.sum(1) == pytest.approx(np.ones(6), abs=1e-5)
+    assert probability[::2, 0].min() > probability[1::2, 0].max()
+
+
+def test_local_contrast_is_that_of_the_neighbours() -> None:
+    pytest.importorskip("torch")
+    from peakrt_lab.screening.cnn import local_contrast
+
+    rng = np.random.default_rng(1)
+    image = rng.normal(5, 2, (40, 40)).astype(np.float32)
+    whole = (image - image.mean()) / image.std()
+    patch = whole[16:25, 16:25]
+    assert float(local_contrast(image)[20, 20]) == pytest.approx((whole[20, 20] - patch.mean()) / patch.std(), abs=5e-3)
