@@ -174,7 +174,9 @@ def test_reduced_cxi_keeps_the_compression(screened: Path, run_file: Path, tmp_p
             assert file[DATA].filter_ids
 
 
-def test_a_veto_decides_what_is_a_hit(screened: Path, run_file: Path, tmp_path: Path) -> None:
+def test_a_veto_decides_what_is_a_hit(
+    screened: Path, run_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     p = read_probabilities(screened).indexable
     least = float(np.sort(p)[len(p) // 2])
     expected = np.flatnonzero(p >= least)
@@ -185,6 +187,9 @@ def test_a_veto_decides_what_is_a_hit(screened: Path, run_file: Path, tmp_path: 
     for path in (out, shared):
         with h5py.File(path) as file:
             assert file["/LCLS/eventNumber"][:].tolist() == expected.tolist()
+    capsys.readouterr()
+    assert main(["screen", str(out)]) == 0
+    assert f"warning: {len(p) - len(expected)} events of the run are not in the CXI" in capsys.readouterr().out
     everything = tmp_path / "all.cxi"
     assert main(["find", str(run_file), *options, "-o", str(everything), "--events", "all"]) == 0
     assert rows_of(everything.with_suffix(".lst")) == expected.tolist()
@@ -230,6 +235,8 @@ def test_bad_input_is_one_line(
         said = capsys.readouterr().err
         assert message in said
         assert said.count("\n") == 1
+    assert main(["screen", str(tmp_path / "nothing.cxi")]) == 1
+    assert "nothing.cxi does not exist" in capsys.readouterr().err
     assert main(["screen", str(run_file)]) == 1
     assert "has no peaks: give -o PEAKS.cxi" in capsys.readouterr().err
 

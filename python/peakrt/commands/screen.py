@@ -76,7 +76,7 @@ def _screen(parsed: argparse.Namespace) -> int:
     lines = [] if parsed.no_write or not add_probabilities(cxi, found) else [f"added the probabilities to {cxi}"]
     sample = None if parsed.sample is None else read_sample(parsed.sample, cxi, found)
     record = _summary(found)
-    lines = [_in_words(record, found), *lines]
+    lines = [*_in_words(record, found), *lines]
     written = {name: np.flatnonzero(found.labels == k) for k, name in enumerate(LISTS[:3])}
     promise, threshold = _threshold(parsed, sample)
     if threshold is not None:
@@ -123,6 +123,8 @@ def _cxi_with_peaks(parsed: argparse.Namespace) -> Path:
             raise ValueError(f"{parsed.inputs[0]} has peaks: leave out -o and what follows --")
         return Path(parsed.inputs[0])
     if parsed.output is None:
+        if not Path(parsed.inputs[0]).exists():
+            raise FileNotFoundError(f"{parsed.inputs[0]} does not exist")
         raise ValueError(f"{parsed.inputs[0]} has no peaks: give -o PEAKS.cxi to find them")
     given = {"-g": parsed.geometry, "--camera-length": parsed.camera_length, "--photon-energy": parsed.photon_energy}
     options = [text for name, value in given.items() if value is not None for text in (name, str(value))]
@@ -161,17 +163,22 @@ def _summary(found: Probabilities) -> dict[str, Any]:
 
     hit, maybe, miss = np.bincount(found.labels, minlength=3).tolist()
     return {
-        "events": len(found), "hit": hit, "maybe": maybe, "miss": miss,
+        "events": len(found), "absent": found.absent, "hit": hit, "maybe": maybe, "miss": miss,
         "expected_hit_or_maybe": float(found.classes[:, :2].sum()), "expected_indexable": float(found.indexable.sum()),
     }  # fmt: skip
 
 
-def _in_words(record: dict[str, Any], found: Probabilities) -> str:
+def _in_words(record: dict[str, Any], found: Probabilities) -> list[str]:
     scored = "" if found.scored else "; the peaks have no scores, each counted as certain"
-    return (
+    lines = [
         f"{record['events']} events: {record['hit']} Hit, {record['maybe']} Maybe, {record['miss']} Miss; to be expected are "
         f"{record['expected_hit_or_maybe']:.1f} Hit or Maybe and {record['expected_indexable']:.1f} that index{scored}"
-    )
+    ]
+    if found.absent:
+        lines.append(
+            f"warning: {found.absent} events of the run are not in the CXI, and nothing is said of them: find with --events all"
+        )
+    return lines
 
 
 def _threshold(parsed: argparse.Namespace, sample: Sample | None) -> tuple[Promise | None, float | None]:

@@ -10,10 +10,10 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from ..cxi.columns import FILE_FORMAT, N_PEAKS, RESULT, SCREENING_COLUMNS
+from ..cxi.columns import FILE_FORMAT, N_PEAKS, PROGRESS, RESULT, SCREENING_COLUMNS, UNUSABLE
 from ..cxi.outputs import whole_file
 from ..cxi.reader import check_rows
-from ..hdf5_items import find_dataset, get_dataset, open_hdf5, read, shape_of
+from ..hdf5_items import find_dataset, first_number, get_dataset, open_hdf5, read, shape_of
 from .counts import CLASSES, of_table
 
 _SCORE, _SNR = f"{RESULT}/peakScore", f"{RESULT}/peakSNR"
@@ -26,11 +26,13 @@ class Probabilities:
     """One row an event of a CXI. classes : (n, 3) P(Hit), P(Maybe), P(Miss); indexable : (n,) P(indexable)
 
     scored : whether the peaks have scores; without, each counts as certain
+    absent : events of the run that have no row, as misses have none by default
     """
 
     classes: npt.NDArray[np.float64]
     indexable: npt.NDArray[np.float64]
     scored: bool = True
+    absent: int = 0
 
     def __len__(self) -> int:
         return len(self.indexable)
@@ -46,6 +48,9 @@ def read_probabilities(path: Path) -> Probabilities:
     """Probabilities of each row of a CXI. Raises OSError if it cannot be opened, ValueError if it has no peak table."""
     with open_hdf5(path) as file:
         counts, scored = _counts(file), find_dataset(file, _SCORE) is not None
+        done = first_number(file, PROGRESS) if find_dataset(file, PROGRESS) is not None else 0.0
+        unusable = find_dataset(file, UNUSABLE)
+        left_out = 0 if unusable is None else check_rows(unusable, 1)[0]
         columns = [find_dataset(file, name) for name in SCREENING_COLUMNS]
         if all(column is not None and shape_of(column) == (len(counts),) for column in columns):
             values = np.array([read(column) for column in columns if column is not None], np.float64).T
@@ -56,7 +61,7 @@ def read_probabilities(path: Path) -> Probabilities:
             scored = not counts[first] or bool(np.isfinite(read(get_dataset(file, _SCORE), (first, slice(0, 1)))).all())
     if not (np.isfinite(values).all() and (values >= 0).all() and (values <= 1).all()):
         raise ValueError(f"{path} holds probabilities outside 0..1: find its peaks anew")
-    return Probabilities(values[:, :3], values[:, 3], scored)
+    return Probabilities(values[:, :3], values[:, 3], scored, max(0, int(done) - len(values) - left_out))
 
 
 def _counts(file: h5py.File) -> npt.NDArray[np.int64]:
