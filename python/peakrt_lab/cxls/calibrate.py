@@ -1,6 +1,6 @@
 """Photon energy and camera length from the peaks of stills of a known cell, as a posterior.
 
-At small angles a still fixes only the product of both. What tells them apart is the curvature of the Ewald sphere: where
+At small angles a still fixes only the ratio of both. What tells them apart is the curvature of the Ewald sphere: where
 reflections of high angle lie (tan 2 theta against 2 sin theta), and which of them are excited at all. Three steps:
 the lengths of all peaks against the cell's powder lines, over a grid; orientations of single frames for the best of the
 grid; and least squares over energy, length and all orientations.
@@ -20,8 +20,8 @@ from .orient import Lattice, assign, lattice_of, orient
 
 Floats = npt.NDArray[np.float64]
 
-#: Steps of the grid: of the logarithm of the product of energy and length, and of that of the length.
-_STEP_PRODUCT, _STEP_LENGTH = 0.004, 0.12
+#: Steps of the grid, of the logarithms of energy and length.
+_STEP_ENERGY, _STEP_LENGTH = 0.004, 0.12
 #: Powder lines up to here, 1/A times the longest axis; relative width of a line; share of peaks that lie on none.
 _LINES, _WIDTH, _STRAY = 9.0, 0.006, 0.2
 #: Frames that are oriented to choose among the cells of the grid, peaks of each, and orientations in all.
@@ -135,18 +135,16 @@ def _powder(
     contrast = np.log(_STRAY + (1 - _STRAY) * density / np.maximum(smooth, smooth[len(s) // 20]))
     radius = np.concatenate([np.hypot(xy[:, 0], xy[:, 1]) for xy in frames])
     found: list[tuple[float, float, float]] = []
-    low, high = np.log(energy_eV[0] * length_m[0]), np.log(energy_eV[1] * length_m[1])
-    steps = round(np.log(length_m[1] / length_m[0]) / _STEP_LENGTH) + 2
-    lengths = np.geomspace(*length_m, steps)
+    energies, lengths = (
+        np.geomspace(*bounds, round(np.log(bounds[1] / bounds[0]) / step) + 2)
+        for bounds, step in ((energy_eV, _STEP_ENERGY), (length_m, _STEP_LENGTH))
+    )
     for length in lengths:
         sine = 2 * np.sin(0.5 * np.arctan(radius / length))
-        for product in np.exp(np.arange(low, high, _STEP_PRODUCT)):
-            energy = product / length
-            if not 0.97 * energy_eV[0] < energy < 1.03 * energy_eV[1]:
-                continue
+        for energy in energies:
             of_peaks = sine * (energy / HC_EV_M * 1e-10)
             of_peaks = of_peaks[of_peaks < limit]
-            found.append((float(np.interp(of_peaks, s, contrast).sum()), energy, float(length)))
+            found.append((float(np.interp(of_peaks, s, contrast).sum()), float(energy), float(length)))
     found.sort(reverse=True)
     return np.array(found)[:, 1:]
 
