@@ -100,53 +100,29 @@ void statistics(const ProposePlan& plan, float gain, ProposeWorkspace& ws) {
   for (int pass = 0; pass < kPasses; ++pass) {
     kernels.clip_sums(plan.bins, ws.values.data(), ws.low.data(), ws.high.data(), ws.count.data(), ws.sum.data(),
                       ws.squares.data());
-    for (int b = 0; b < bins; ++b) {
-      const BinLevel level =
-          pool_bin(ws.count.data(), ws.sum.data(), ws.squares.data(), bins, b, plan.radial, gain, ws.clip);
-      ws.low[b] = level.low;
-      ws.high[b] = level.high;
-      ws.mean[b] = level.mean;
-      ws.inverse[b] = level.inverse;
-      ws.photons[b] = level.photons;
-    }
+    kernels.pool_bins(plan, gain, ws);
   }
   ws.mean[bins] = ws.inverse[bins] = 0;  // masked
   ws.photons[bins] = 1;
 }
 
-float clipped_sigma(const std::vector<float>& values, std::size_t first, std::size_t windows, float most_allowed) {
+// The sigma of S3 (0) or S5 (1) in the windows, each above its own mean.
+float clipped_sigma(const ProposePlan& plan, const ProposeWorkspace& ws, int which, float most_allowed) {
+  const int stride = noise_stride(plan);
   Noise noise;
   for (int pass = 0; pass < kNoisePasses; ++pass) {
     NoiseSums sums;
-    for (std::size_t w = 0; w < windows; ++w) {
-      NoiseSums one;
-      one.add(values.data() + (2 * w + first) * kSums, noise.sigma);
-      sums.add(one);
-    }
+    simd().noise_sums(ws.noise_values.data() + which * kSums * stride, int(plan.windows.size()), stride, noise.sigma,
+                      &sums);
     noise.refine(sums, most_allowed);
   }
   return noise.settled();
 }
 
-// The sigma of S3 and S5 in the windows, each above its own mean.
-template <class T>
-void noise_of_sums(const ProposePlan& plan, const T* frame, ProposeWorkspace& ws) {
-  const std::size_t n = plan.windows.size();
-  ws.noise_values.resize(2 * n * kSums);
-  WindowShared shared;
-  for (std::size_t w = 0; w < n; ++w) {
-    const SigmaView<T> view{frame,
-                            plan.bins.bin.data(),
-                            ws.mean.data(),
-                            ws.inverse.data(),
-                            ws.photons.data(),
-                            plan.bins.shape,
-                            plan.bins.asics[plan.windows[w].asic]};
-    float* values = ws.noise_values.data() + 2 * w * kSums;
-    window_sums(Alone(), &shared, view, plan.windows[w], values, values + kSums);
-  }
-  ws.noise3 = clipped_sigma(ws.noise_values, 0, n, kMostNoise3);
-  ws.noise5 = clipped_sigma(ws.noise_values, 1, n, kMostNoise5);
+void noise_of_sums(const ProposePlan& plan, Dtype dtype, const void* frame, ProposeWorkspace& ws) {
+  simd().windows(plan, dtype, frame, ws);
+  ws.noise3 = clipped_sigma(plan, ws, 0, kMostNoise3);
+  ws.noise5 = clipped_sigma(plan, ws, 1, kMostNoise5);
 }
 
 void keep_most_significant(ProposeWorkspace& ws) {
@@ -165,7 +141,7 @@ void keep_most_significant(ProposeWorkspace& ws) {
 
 // Lists the candidates; returns how many are clear peaks.
 int search(const ProposePlan& plan, Dtype dtype, const void* frame, ProposeWorkspace& ws) {
-  with_dtype(dtype, frame, [&](const auto* data) { noise_of_sums(plan, data, ws); });
+  noise_of_sums(plan, dtype, frame, ws);
   ws.candidates.clear();
   for (std::size_t asic = 0; asic < plan.bins.asics.size(); ++asic) simd().sweep(plan, int(asic), dtype, frame, ws);
   std::size_t n = 0;
@@ -210,7 +186,7 @@ ProposeWorkspace::ProposeWorkspace(const ProposePlan& plan)
     : noise3(1), noise5(1), dropped(0), crowded(false), clip(usual_clip()) {
   const std::size_t padded = plan.bins.groups.size() * kLanes;
   for (std::vector<float>* table : {&low, &high, &count, &sum, &squares}) table->assign(padded, 0);
-  for (std::vector<float>* table : {&mean, &inverse, &photons}) table->assign(plan.bins.n_bins + 1, 0);
+  for (std::vector<float>* table : {&mean, &inverse, &photons}) table->assign(plan.bins.n_bins + 1 + kBehindBins, 0);
   values.resize(plan.bins.order.size());
   int widest = 0;
   for (const Asic& asic : plan.bins.asics) widest = std::max(widest, asic.end_fs - asic.min_fs);

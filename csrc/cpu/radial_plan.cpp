@@ -117,6 +117,8 @@ RadialBins::RadialBins(Shape shape, const float* radius) : pixels(shape.pixels()
   // Adding 2^23 leaves a float no bits below 1: it rounds as std::rint does, half to even, and in vectors.
   constexpr float kWhole = 8388608;
   for (std::int64_t i = 0; i < pixels; ++i) bin[i] = std::uint16_t(int(radius[i] + kWhole - kWhole));
+  lowest.assign((pixels + kStep - 1) / kStep, UINT16_MAX);
+  for (std::int64_t i = 0; i < pixels; ++i) lowest[i / kStep] = std::min(lowest[i / kStep], bin[i]);
 }
 
 const RadialBins::Order& RadialBins::order() const {

@@ -319,9 +319,12 @@ void extrema(Dtype dtype, const void* panel, const std::uint8_t* mask, int n_ss,
 // In simd_propose.cpp.
 void collect(const RadialPlan&, Dtype, const void*, float*);
 void clip_sums(const RadialPlan&, const float*, const float*, const float*, float*, float*, float*);
+void noise_sums(const float*, int, int, float, NoiseSums*);
+void pool_bins(const ProposePlan&, float, ProposeWorkspace&);
+void windows(const ProposePlan&, Dtype, const void*, ProposeWorkspace&);
 void sweep(const ProposePlan&, int, Dtype, const void*, ProposeWorkspace&);
 
 extern const SimdKernels kernels;
-const SimdKernels kernels = {radial, above, extrema, collect, clip_sums, sweep};
+const SimdKernels kernels = {radial, above, extrema, collect, clip_sums, windows, noise_sums, pool_bins, sweep};
 
 }  // namespace peakrt::PEAKRT_ISA

@@ -6,6 +6,7 @@
 #include "peakrt/dtype.hpp"
 #include "peakrt/peakfinder8.hpp"
 #include "peakrt/propose.hpp"
+#include "peakrt/statistics.hpp"
 
 namespace peakrt {
 
@@ -30,12 +31,24 @@ struct SimdKernels {
   // Count, sum and sum of squares of each bin's values in [low, high].
   void (*clip_sums)(const RadialPlan& plan, const float* values, const float* low, const float* high, float* count,
                     float* sum, float* squares);
+  // Sums of pixels in the plan's windows: window_sums() of statistics.hpp. Of 3 x 3 pixels, (kSums, noise_stride), then
+  // of 5 x 5; NaN where there is no window.
+  void (*windows)(const ProposePlan& plan, Dtype dtype, const void* frame, ProposeWorkspace& workspace);
+  // Adds to total, window by window, the sums over the values of a kind that are within 4 sigma.
+  void (*noise_sums)(const float* values, int n_windows, int stride, float sigma, NoiseSums* total);
+  // Background and noise of every bin and its neighbours from the sums of clip_sums: pool_bin() of statistics.hpp.
+  void (*pool_bins)(const ProposePlan& plan, float gain, ProposeWorkspace& workspace);
   // Appends the local maxima of one ASIC that pass the Gaussian thresholds to workspace.candidates.
   void (*sweep)(const ProposePlan& plan, int asic, Dtype dtype, const void* frame, ProposeWorkspace& workspace);
 };
 
 // Rows that a sweep holds at a time, each with a margin on both sides.
-constexpr int kSweepRows = 68, kSweepMargin = 16, kSweepFlags = 4;
+constexpr int kSweepRows = 56, kSweepMargin = 32, kSweepFlags = 16;
+// Numbers behind the last bin's in the tables of mean and 1 / sigma, so that vectors of them can be loaded from any bin
+// on.
+constexpr int kBehindBins = 32;
+// Places for windows: whole vectors of them.
+inline int noise_stride(const ProposePlan& plan) { return int(plan.windows.size() + 15) / 16 * 16; }
 inline std::size_t sweep_floats(int widest) { return std::size_t(kSweepRows) * (widest + 2 * kSweepMargin); }
 
 namespace plain {

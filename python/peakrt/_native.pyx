@@ -438,10 +438,10 @@ cdef class Proposer:
     def tables(self):
         """Background, 1 / sigma and sigma^2 in photons by bin (the last one: masked), and the noise of S3 and S5."""
         cdef ProposeWorkspace* ws = self.workspace
+        bins = self.plan.plan.bins.n_bins + 1
         return {
-            "mean": _copy(ws.mean.data(), ws.mean.size(), np.float32),
-            "inverse": _copy(ws.inverse.data(), ws.inverse.size(), np.float32),
-            "photons": _copy(ws.photons.data(), ws.photons.size(), np.float32),
+            "mean": _copy(ws.mean.data(), bins, np.float32), "inverse": _copy(ws.inverse.data(), bins, np.float32),
+            "photons": _copy(ws.photons.data(), bins, np.float32),
             "noise3": ws.noise3, "noise5": ws.noise5, "dropped": ws.dropped, "crowded": ws.crowded,
         }
 

@@ -107,8 +107,9 @@ template <class T, class Members>
 PEAKRT_HD void window_body(const ProposerBatch& batch, const T* frames, int frame, int window, Members team,
                            WindowShared* shared) {
   const Window w = batch.windows[window];
-  float* values = batch.noise_values + (std::int64_t(frame) * batch.n_windows + window) * 2 * kSums;
-  window_sums(team, shared, batch.view(frames, frame, w.asic), w, values, values + kSums);
+  float* values = batch.noise_values + std::int64_t(frame) * batch.n_windows * 2 * kSums + window;
+  window_sums(team, shared, batch.view(frames, frame, w.asic), w, values, values + kSums * batch.n_windows,
+              batch.n_windows);
 }
 
 // What the threads that refine the noise of sums share.
@@ -120,13 +121,13 @@ struct NoiseShared {
 // 5. The sigma of sums, clipped in kNoisePasses: team (frame, 3 or 5).
 template <class Members>
 PEAKRT_HD void noise_body(const ProposerBatch& batch, int frame, int which, Members team, NoiseShared* shared) {
-  const float* values = batch.noise_values + (std::int64_t(frame) * batch.n_windows * 2 + which) * kSums;
+  const float* values = batch.noise_values + (std::int64_t(frame) * 2 + which) * kSums * batch.n_windows;
   if (team.rank() == 0) shared->noise = Noise{};
   team.meet();
   for (int pass = 0; pass < kNoisePasses; ++pass) {
     for (int window = team.rank(); window < batch.n_windows; window += team.size) {
       NoiseSums sums{0, 0, 0};
-      sums.add(values + std::int64_t(window) * 2 * kSums, shared->noise.sigma);
+      for (int k = 0; k < kSums; ++k) sums.add(values[k * batch.n_windows + window], shared->noise.sigma);
       shared->of_window[window] = sums;
     }
     team.meet();

@@ -75,9 +75,12 @@ class RadialBins {
   void keep(RadialLists&& lists) const;
   RadialLists take() const;
 
+  static constexpr int kStep = 8;
+
   const std::int64_t pixels;
   int n_bins;
   std::vector<std::uint16_t> bin;
+  std::vector<std::uint16_t> lowest;  // bin of every kStep pixels: neighbours' bins are near each other
 
  private:
   mutable std::once_flag sorted_;

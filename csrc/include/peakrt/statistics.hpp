@@ -16,9 +16,17 @@ struct BinLevel {
   float low, high, mean, inverse, photons;
 };
 
-// Mean and sigma of bin b and its neighbours from the sums over what was kept.
-PEAKRT_HD inline BinLevel pool_bin(const float* count, const float* sum, const float* squares, int bins, int b,
-                                   bool radial, float gain, Clip clip) {
+// From how many values were kept of a bin and its neighbours, their mean and their standard deviation.
+PEAKRT_HD inline BinLevel bin_level(double n, double mean, double deviation, float gain, Clip clip) {
+  if (n < kLeast) return {1e30f, -1e30f, 0.f, 0.f, 1.f};
+  const float sigma = float(deviation), trusted = most(sigma, kSigmaFloor * gain);
+  return {float(mean) - kClip * sigma, float(mean) + most(clip.high * sigma, 3 * gain), float(mean), 1 / trusted,
+          trusted * trusted / (gain * gain)};
+}
+
+// Sums over what was kept of bin b and of as many neighbours as it takes.
+PEAKRT_HD inline void pool(const float* count, const float* sum, const float* squares, int bins, int b, bool radial,
+                           double* n_of, double* s_of, double* q_of) {
   double n = count[b], s = sum[b], q = squares[b];
   for (int reach = 1; radial && reach <= kPoolReach && (reach == 1 || n < kPool); ++reach) {
     if (b - reach >= 0) {
@@ -32,11 +40,18 @@ PEAKRT_HD inline BinLevel pool_bin(const float* count, const float* sum, const f
       q += squares[b + reach];
     }
   }
-  if (n < kLeast) return {1e30f, -1e30f, 0.f, 0.f, 1.f};
+  *n_of = n;
+  *s_of = s;
+  *q_of = q;
+}
+
+// Mean and sigma of bin b and its neighbours.
+PEAKRT_HD inline BinLevel pool_bin(const float* count, const float* sum, const float* squares, int bins, int b,
+                                   bool radial, float gain, Clip clip) {
+  double n, s, q;
+  pool(count, sum, squares, bins, b, radial, &n, &s, &q);
   const double mean = s / n, variance = q / n - mean * mean;
-  const float sigma = float(sqrt(variance > 0 ? variance : 0.)), trusted = most(sigma, kSigmaFloor * gain);
-  return {float(mean) - kClip * sigma, float(mean) + most(clip.high * sigma, 3 * gain), float(mean), 1 / trusted,
-          trusted * trusted / (gain * gain)};
+  return bin_level(n, mean, sqrt(variance > 0 ? variance : 0.), gain, clip);
 }
 
 // What the threads that look at a window share.
@@ -46,10 +61,10 @@ struct WindowShared {
 };
 
 // Sums of 3 x 3 and of 5 x 5 pixels in a window, above the window's mean, in units of independent pixels' sigma; NaN
-// where the window has no good pixel. three, five: kSums of each.
+// where the window has no good pixel. three, five: kSums of each, stride numbers apart.
 template <class T, class Members>
 PEAKRT_HD inline void window_sums(Members team, WindowShared* shared, const SigmaView<T>& view, const Window& window,
-                                  float* three, float* five) {
+                                  float* three, float* five, int stride) {
   auto& z = shared->z;
   auto& good = shared->good;
   for (int k = team.rank(); k < kWindow * kWindow; k += team.size) {
@@ -58,8 +73,8 @@ PEAKRT_HD inline void window_sums(Members team, WindowShared* shared, const Sigm
   }
   team.meet();
   float sums[2];
-  sum_rows<2>(team, 0, kWindow - 1, shared->rows, sums, [&](int i, float* own) {
-    for (int j = 0; j < kWindow; ++j) {
+  sum_rows<2>(team, 0, kWindow - 1, shared->rows, sums, [&](int j, float* own) {  // column by column
+    for (int i = 0; i < kWindow; ++i) {
       if (!good[i][j]) continue;
       own[0] += least(most(z[i][j], -4.f), 4.f);
       own[1] += 1;
@@ -78,21 +93,20 @@ PEAKRT_HD inline void window_sums(Members team, WindowShared* shared, const Sigm
         f += z[i + a][j + b];
         if (a >= -1 && a <= 1 && b >= -1 && b <= 1) t += z[i + a][j + b];
       }
-    three[k] = sums[1] > 0 ? t / 3 : NAN;
-    five[k] = sums[1] > 0 ? f / 5 : NAN;
+    three[k * stride] = sums[1] > 0 ? t / 3 : NAN;
+    five[k * stride] = sums[1] > 0 ? f / 5 : NAN;
   }
 }
 
 struct NoiseSums {
   double n = 0, s = 0, q = 0;
 
-  PEAKRT_HD void add(const float* values, float sigma) {
-    for (int k = 0; k < kSums; ++k) {
-      if (!(fabsf(values[k]) < 4 * sigma)) continue;
-      n += 1;
-      s += values[k];
-      q += double(values[k]) * values[k];
-    }
+  // Where it is within 4 sigma.
+  PEAKRT_HD void add(float value, float sigma) {
+    if (!(fabsf(value) < 4 * sigma)) return;
+    n += 1;
+    s += value;
+    q += double(value) * value;
   }
   PEAKRT_HD void add(const NoiseSums& other) {
     n += other.n;
