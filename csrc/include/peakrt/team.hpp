@@ -65,6 +65,15 @@ struct NothingShared {};
 // rows: memory of the team, kValues for each row and kValues more.
 template <int kValues, class Members, class Row>
 PEAKRT_HD void sum_rows(Members team, int first, int last, float* rows, float* total, Row&& row) {
+  if (Members::size == 1) {
+    for (int v = 0; v < kValues; ++v) total[v] = 0;
+    for (int i = first; i <= last; ++i) {
+      float own[kValues] = {};
+      row(i, own);
+      for (int v = 0; v < kValues; ++v) total[v] += own[v];
+    }
+    return;
+  }
   for (int i = first + team.rank(); i <= last; i += team.size) {
     float own[kValues] = {};
     row(i, own);
