@@ -5,7 +5,7 @@
 "end to end" starts with uint16 frames in page-locked host memory and ends with PEAK arrays on the host; "resident" with
 frames on the device. Every rate is the median of repeats after a warm-up; the limits (host-to-device copy, device-to-
 device copy) are measured in the same run. TensorRT's rows appear where it is installed. Peers on the same frames: the
-dense student in torch, eager and compiled; the 2025 paper's atto network; CuPy's label and centre of mass; pyFAI's OpenCL
+segmentation student in torch, eager and compiled; the 2025 paper's atto network; CuPy's label and centre of mass; pyFAI's OpenCL
 peak finder. What is missing says so.
 """
 
@@ -123,20 +123,24 @@ def finders(simulator: Simulator, threshold: float, kinds: list[str]) -> Iterato
             yield "candidate, TensorRT", cpu, lambda **o: CudaCandidateFinder(setup, cpu=cpu, engine=judge, **o)
     if "segmentation" in kinds:
         model = load_model("segmentation", "segmentation")
-        dense_setup = Setup(SegmentationConfig(), *parts, model=model, engine=OnnxEngine(model))
-        dense = SegmentationFinder(dense_setup)
-        yield "segmentation", dense, lambda **o: CudaSegmentationFinder(dense_setup, cpu=dense, **o)
+        setup_of_segmentation = Setup(SegmentationConfig(), *parts, model=model, engine=OnnxEngine(model))
+        segmentation = SegmentationFinder(setup_of_segmentation)
+        yield (
+            "segmentation",
+            segmentation,
+            lambda **o: CudaSegmentationFinder(setup_of_segmentation, cpu=segmentation, **o),
+        )
         if (engine := tensorrt()) is not None:
             for name in ("segmentation", "segmentation-fp16", "segmentation-int8"):
                 other = load_model(name, "segmentation")
 
                 def make(other: Any = other, **o: Any) -> CudaSegmentationFinder:
                     return CudaSegmentationFinder(
-                        replace(dense_setup, model=other), cpu=dense, half=other.precision == "fp16",
+                        replace(setup_of_segmentation, model=other), cpu=segmentation, half=other.precision == "fp16",
                         engine=lambda shape: engine(other, shape), **o,
                     )  # fmt: skip
 
-                yield f"segmentation, TensorRT {other.precision}", dense, make
+                yield f"segmentation, TensorRT {other.precision}", segmentation, make
     if "peakfinder8" in kinds:
         options = {"adc_threshold": threshold, "asics": detector.asics, **OPTIONS}
         for samples in (0, 100):
@@ -256,8 +260,8 @@ def torch_peers(frames: np.ndarray) -> None:
     try:
         import torch
 
-        from peakrt_lab.dense import DenseStudent
         from peakrt_lab.peaknet2025 import PeakNet2025
+        from peakrt_lab.segmentation_network import SegmentationStudent
     except ImportError as error:
         print(f"torch: {error}")
         return
@@ -267,11 +271,11 @@ def torch_peers(frames: np.ndarray) -> None:
     panels, n_ss, n_fs = frames.shape[1:]
     # Sides that every network takes: multiples of 32
     images = torch.randn(4 * panels, 3, n_ss // 32 * 32, n_fs // 32 * 32, device="cuda", dtype=torch.half)
-    student = DenseStudent().cuda().half().eval()
+    student = SegmentationStudent().cuda().half().eval()
     atto = PeakNet2025("atto", in_channels=3).cuda().half().eval()
     for name, network in (
-        ("dense student, torch eager fp16", student),
-        ("dense student, torch.compile fp16", torch.compile(student)),
+        ("segmentation student, torch eager fp16", student),
+        ("segmentation student, torch.compile fp16", torch.compile(student)),
         ("the paper's atto + BiFPN, torch eager fp16", atto),
     ):
 

@@ -3,7 +3,7 @@
     python benchmarks/sets.py FOLDER [-n EVENTS]        then  peakrt-lab report FOLDER/*.cxi -o report
 
 own-*: the catalogue's detectors and the simulator's defaults. new-*: hard cases; the dark frames and the rings are beyond
-what judges are trained on.
+what the candidate model is trained on.
 """
 
 from __future__ import annotations

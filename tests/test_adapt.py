@@ -19,10 +19,10 @@ from peakrt.finders.proposer import FEATURES  # noqa: E402
 from peakrt.models.engine_onnx import OnnxEngine  # noqa: E402
 from peakrt.models.model_file import load_model  # noqa: E402
 from peakrt_geometry import load_detector  # noqa: E402
-from peakrt_lab.adapt import AdaptConfig, Lesson, adapt, label_patterns, open_judge  # noqa: E402
+from peakrt_lab.adapt import AdaptConfig, Lesson, adapt, label_patterns, open_network  # noqa: E402
+from peakrt_lab.candidate_network import predict  # noqa: E402
 from peakrt_lab.compare import slab_peaks  # noqa: E402
 from peakrt_lab.dataset import proposed  # noqa: E402
-from peakrt_lab.judge import predict  # noqa: E402
 from peakrt_lab.lattice import Pattern  # noqa: E402
 from peakrt_lab.simulate import RESPONSES, Scene, Simulator  # noqa: E402
 from peakrt_lab.stream import IndexedCrystal  # noqa: E402
@@ -48,13 +48,13 @@ def experiment():
 def test_a_model_opens_as_the_network_it_was(experiment) -> None:
     model = load_model("default")
     numbers = np.random.default_rng(0).normal(2, 3, (500, 53)).astype(np.float32)
-    np.testing.assert_allclose(predict(open_judge(model), numbers), OnnxEngine(model)(numbers), atol=1e-5)
+    np.testing.assert_allclose(predict(open_network(model), numbers), OnnxEngine(model)(numbers), atol=1e-5)
 
 
 def test_adapting_helps_and_says_so(experiment, tmp_path: Path) -> None:
     detector, events, predictions, gain = experiment
     model = load_model("default")
-    data = label_patterns(events, predictions, detector, open_judge(model), gain=gain, threshold=model.threshold)
+    data = label_patterns(events, predictions, detector, open_network(model), gain=gain, threshold=model.threshold)
     assert set(np.unique(data.labels)) == {0, 1, 2}
     said: list[str] = []
     outcome = adapt(
@@ -77,13 +77,13 @@ def test_predictions_of_other_frames_teach_nothing(experiment) -> None:
         for k, p in ((k, predictions[k].predicted) for k in range(2))
     }
     with pytest.raises(ValueError, match="no pattern teaches"):
-        label_patterns(events[:2], moved, detector, open_judge(model), gain=gain, threshold=model.threshold)
+        label_patterns(events[:2], moved, detector, open_network(model), gain=gain, threshold=model.threshold)
 
 
 def test_what_gets_worse_is_not_written(experiment, tmp_path: Path) -> None:
     detector, events, predictions, gain = experiment
     model = load_model("default")
-    data = label_patterns(events, predictions, detector, open_judge(model), gain=gain, threshold=model.threshold)
+    data = label_patterns(events, predictions, detector, open_network(model), gain=gain, threshold=model.threshold)
     wrong = replace(data, labels=np.where(data.scene % 2 == 1, 1 - data.labels % 2, data.labels).astype(np.int8))
     with pytest.raises(ValueError, match="it got worse"):
         adapt(
@@ -103,7 +103,7 @@ def test_a_peak_that_the_lattice_does_not_predict_is_not_called_false(experiment
     """Every tenth prediction is left out, as the reflections of a second lattice are."""
     detector, events, predictions, gain = experiment
     model = load_model("default")
-    judge = open_judge(model)
+    judge = open_network(model)
     kept = {k: Pattern(p.predicted.only(np.arange(len(p.predicted)) % 10 != 0)) for k, p in predictions.items()}
     whole, partial = (
         label_patterns(events[:3], given, detector, judge, gain=gain, threshold=model.threshold)
@@ -121,7 +121,7 @@ def test_the_lattice_speaks_where_nothing_is_predicted() -> None:
     scene = Scene(hit_fraction=1.0, photons=(1000.0, 10000.0), ice=1.0, salt=1.0, mosaicity=(2e-4, 1e-3))
     simulator = Simulator(detector, scene, cell=(79.1, 79.1, 38.4, 90.0, 90.0, 90.0), space_group="P 43 21 2", seed=2)
     model = load_model("default")
-    judge = open_judge(model)
+    judge = open_network(model)
     true_ones = beyond = false_ones = 0
     for number in range(4):
         shot = simulator.event(number)

@@ -388,26 +388,26 @@ def test_an_engine_may_judge_in_the_kernels_place(host_gpu: HostGpu) -> None:
         check_same(found, other)
 
 
-# The dense network
+# The segmentation network
 
 
-def small_dense() -> Model:
+def small_segmentation() -> Model:
     """A student of random weights with a head that takes bright pixels for peaks: what matters here is the arithmetic."""
     torch = pytest.importorskip("torch")
     pytest.importorskip("onnx")
-    from peakrt_lab.dense import DenseStudent
-    from peakrt_lab.export import build_dense_onnx
+    from peakrt_lab.export import build_segmentation_onnx
+    from peakrt_lab.segmentation_network import SegmentationStudent
 
     torch.manual_seed(3)
-    student = DenseStudent(16).eval()
+    student = SegmentationStudent(16).eval()
     layers = tuple((c.kernel_size[0], c.stride[0], c.dilation[0], c.padding[0]) for c in (*student.convs, student.head))
-    content = build_dense_onnx(student).SerializeToString()
+    content = build_segmentation_onnx(student).SerializeToString()
     return Model("small", content, 0.36, {}, "segmentation", "fp32", layers)
 
 
 @pytest.mark.parametrize("shape", [(2, 48, 64), (1, 51, 67)])
-def test_dense_on_the_gpu_gives_what_the_cpu_gives(device: Any, shape: tuple[int, int, int]) -> None:
-    model = small_dense()
+def test_segmentation_on_the_gpu_gives_what_the_cpu_gives(device: Any, shape: tuple[int, int, int]) -> None:
+    model = small_segmentation()
     rng = np.random.default_rng(2)
     run = [scene(rng, shape, 12) for _ in range(3)]
     good = rng.random(shape) > 0.02
@@ -438,7 +438,7 @@ def test_dense_on_the_gpu_gives_what_the_cpu_gives(device: Any, shape: tuple[int
 def test_components_on_the_gpu_are_scipys(host_gpu: HostGpu) -> None:
     """Random foregrounds: as many peaks as scipy has components, each with its component's best score."""
     ndimage = pytest.importorskip("scipy.ndimage")
-    model, shape = small_dense(), (1, 40, 56)
+    model, shape = small_segmentation(), (1, 40, 56)
     good, rng = np.ones(shape, bool), np.random.default_rng(4)
     frame = scene(rng, shape, 3)
     for density in (0.0, 0.05, 0.3, 0.9, 1.0):

@@ -188,9 +188,9 @@ def test_scenes_depend_on_seed_and_number_alone(scenes) -> None:
 
 
 def test_training_resumes_where_it_stopped(scenes) -> None:
-    from peakrt_lab.judge import JudgeConfig, predict, prepare, train
+    from peakrt_lab.candidate_network import CandidateTraining, predict, prepare, train
 
-    config = JudgeConfig(hidden=(8, 8), steps=1500, batch=64, exchanged=500)
+    config = CandidateTraining(hidden=(8, 8), steps=1500, batch=64, exchanged=500)
     training_set = prepare(config, scenes[1], lambda numbers: np.full(len(numbers), 0.3, np.float32))
     states: list[dict] = []
     whole = train(config, training_set, save=lambda state: states.append(json.loads(json.dumps({"step": state["step"]})) | {
@@ -201,7 +201,7 @@ def test_training_resumes_where_it_stopped(scenes) -> None:
     assert states[0]["step"] == 1000
     assert np.array_equal(predict(whole, scenes[1].numbers), predict(resumed, scenes[1].numbers))
     with pytest.raises(ValueError, match="another configuration"):
-        train(JudgeConfig(hidden=(8, 8), steps=1200, batch=64), training_set, resume=states[0])
+        train(CandidateTraining(hidden=(8, 8), steps=1200, batch=64), training_set, resume=states[0])
 
 
 def test_trained_judge_is_exported_calibrated_and_used(scenes, tmp_path: Path) -> None:
@@ -209,14 +209,14 @@ def test_trained_judge_is_exported_calibrated_and_used(scenes, tmp_path: Path) -
     from peakrt.models.engine_onnx import OnnxEngine
     from peakrt.models.model_file import load_model
     from peakrt_lab.calibration import calibration_error
+    from peakrt_lab.candidate_network import CandidateTraining, calibrate, predict, prepare, train
     from peakrt_lab.export import write_model
-    from peakrt_lab.judge import JudgeConfig, calibrate, predict, prepare, train
     from peakrt_lab.trees import predict as ask
     from peakrt_lab.trees import train as grow
 
     data = scenes[1]
     trees = grow(data, rounds=40)
-    config = JudgeConfig(steps=600, batch=256, exchanged=5000)
+    config = CandidateTraining(steps=600, batch=256, exchanged=5000)
     judge = train(config, prepare(config, data, lambda numbers: ask(trees, numbers)))
     known = data.labels != 2
     truth = data.labels[known] == 1

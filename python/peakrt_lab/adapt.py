@@ -2,8 +2,8 @@
 
 The labels are those of the 2025 pipeline: patterns whose found peaks agree with their predictions (PeakDiff precision
 above .8), and in them the candidates that lie on a prediction. Predictions are not complete, and to call false what lies
-on none taught models to miss one peak in seven: beyond them the lattice speaks (lattice.py), and what the judge takes for a peak off
-every lattice is left out, for it may be of another crystal. Simulated scenes go along, on which the judge is to say what
+on none taught models to miss one peak in seven: beyond them the lattice speaks (lattice.py), and what the network takes for a peak off
+every lattice is left out, for it may be of another crystal. Simulated scenes go along, on which the network is to say what
 it said before, so that nothing is forgotten.
 """
 
@@ -26,10 +26,10 @@ from peakrt.models.model_file import Model
 from peakrt_geometry import Detector
 
 from . import dataset
+from .candidate_network import CandidateNetwork, predict
 from .compare import match, slab_peaks
 from .dataset import Candidates
 from .export import write_model
-from .judge import Judge, predict
 from .lattice import OFF_LATTICE, ON_LATTICE, Pattern, index_errors
 
 Floats = npt.NDArray[np.float32]
@@ -71,12 +71,12 @@ class Outcome:
 
     @property
     def better(self) -> bool:
-        """Whether the judge got worse on neither; of simulated scenes a little is forgiven."""
+        """Whether the network got worse on neither; of simulated scenes a little is forgiven."""
         return self.after >= self.before and not self.forgets
 
     @property
     def forgets(self) -> bool:
-        """Whether the judge has lost more on simulated scenes than is forgiven."""
+        """Whether the network has lost more on simulated scenes than is forgiven."""
         return self.simulated_after < self.simulated_before - _FORGIVEN
 
     def lines(self) -> list[str]:
@@ -88,7 +88,7 @@ class Outcome:
         ]
 
 
-def open_judge(model: Model) -> Judge:
+def open_network(model: Model) -> CandidateNetwork:
     """Give a model file's candidate model as a network to train. Raises ValueError for a graph that export.py did not write."""
     import onnx
     from onnx import numpy_helper
@@ -97,7 +97,7 @@ def open_judge(model: Model) -> Judge:
     values = {item.name: np.array(numpy_helper.to_array(item)) for item in graph.initializer}
     try:
         hidden = (len(values["first_bias"]), len(values["second_bias"]))
-        judge = Judge(hidden, values["mean"], values["scale"])
+        network = CandidateNetwork(hidden, values["mean"], values["scale"])
         state = {
             "mean": values["mean"],
             "scale": values["scale"],
@@ -110,15 +110,15 @@ def open_judge(model: Model) -> Judge:
         raise ValueError(
             f"model {model.name} has no {error}: it is not a candidate model that can be adapted"
         ) from error
-    judge.load_state_dict({name: torch.from_numpy(np.atleast_1d(value)) for name, value in state.items()})
-    return judge.eval()
+    network.load_state_dict({name: torch.from_numpy(np.atleast_1d(value)) for name, value in state.items()})
+    return network.eval()
 
 
 def label_patterns(
     events: Iterable[Event],
     patterns: Mapping[int, Pattern],
     detector: Detector,
-    judge: Judge,
+    network: CandidateNetwork,
     *,
     gain: float,
     threshold: float,
@@ -132,7 +132,7 @@ def label_patterns(
     indexed = ((n, event) for n, event in enumerate(events) if n in patterns and len(patterns[n].predicted))
     for number, event, proposer in dataset.proposed(indexed, detector, gain):
         numbers = proposer.describe()
-        scores = predict(judge, numbers)
+        scores = predict(network, numbers)
         found = slab_peaks(proposer.measure(scores, threshold), event.frame.shape[1])
         lesson = Lesson(detector, patterns[number], event.photon_energy_eV, event.camera_length_m)
         if len(found) < LEAST_PEAKS or lesson.precision(found) < LEAST_PRECISION:
@@ -179,10 +179,10 @@ class Lesson:
     ) -> npt.NDArray[np.int8]:
         """Label candidates: 1 a peak, 0 none, 2 left out.
 
-        Peaks are the strongest on each prediction, if it is clear, and what the judge believes that lies on a lattice
+        Peaks are the strongest on each prediction, if it is clear, and what the network believes that lies on a lattice
         where nothing is predicted. None are those off every lattice, or, where reflections lie too close to tell, away
         from all predictions.
-        doubt : leave out what the judge believes and no crystal explains: it may be another crystal's
+        doubt : leave out what the network believes and no crystal explains: it may be another crystal's
         """
         ss = candidates["ss"] + candidates["panel"] * float(self.detector.shape[1])
         at, errors = np.c_[ss, candidates["fs"]], self.errors(ss, candidates["fs"])
@@ -210,10 +210,10 @@ def _best_around(at: npt.NDArray[np.float64], scores: Floats, these: npt.NDArray
     return np.delete(which, beaten)
 
 
-def f1_of(judge: Judge, data: Candidates, threshold: float) -> float:
+def f1_of(network: CandidateNetwork, data: Candidates, threshold: float) -> float:
     """F1 of candidates at a threshold."""
     known = data.labels != 2
-    truth, said = data.labels[known] == 1, predict(judge, data.numbers[known]) >= threshold
+    truth, said = data.labels[known] == 1, predict(network, data.numbers[known]) >= threshold
     return 2 * float((truth & said).sum()) / max(1.0, float(truth.sum() + said.sum()))
 
 
@@ -223,16 +223,16 @@ def adapt(
     """Fine-tune a candidate model on labelled patterns and write it.
 
     A quarter of the patterns, and of the simulated scenes, is held out. Raises ValueError, and writes nothing, if the
-    judge got worse on either, or if there are fewer than four patterns.
+    network got worse on either, or if there are fewer than four patterns.
     """
     config = config or AdaptConfig()
     enough(data)
     say(f"simulating {config.replay_scenes} scenes to go along")
     replay = dataset.join([dataset.of_scene(REPLAY_SEED, k) for k in range(config.replay_scenes)])
-    judge, outcome = retrain(model, data, replay, config)
+    network, outcome = retrain(model, data, replay, config)
     if not outcome.better:
         raise ValueError("; ".join([*outcome.lines(), "it got worse: the model is not written"]))
-    write_adapted(out, model, judge, {"adapted": {"from": model.digest, **asdict(outcome)}})
+    write_adapted(out, model, network, {"adapted": {"from": model.digest, **asdict(outcome)}})
     return outcome
 
 
@@ -243,47 +243,49 @@ def enough(data: Candidates) -> None:
         raise ValueError(f"{patterns} patterns teach, adapting needs at least {LEAST_PATTERNS}")
 
 
-def retrain(model: Model, data: Candidates, replay: Candidates, config: AdaptConfig) -> tuple[Judge, Outcome]:
+def retrain(
+    model: Model, data: Candidates, replay: Candidates, config: AdaptConfig
+) -> tuple[CandidateNetwork, Outcome]:
     """Fine-tune a candidate model on labelled patterns, with simulated scenes along; a quarter of both is held out."""
     held, replay_held = np.isin(data.scene, np.unique(data.scene)[::4]), replay.scene % 4 == 0
     learn, test = data.only(~held), data.only(held)
-    old, judge = open_judge(model), open_judge(model)
-    _fine_tune(judge, learn, replay.only(~replay_held), config)
+    old, network = open_network(model), open_network(model)
+    _fine_tune(network, learn, replay.only(~replay_held), config)
     simulated = replay.only(replay_held)
-    before, after = (f1_of(j, test, model.threshold) for j in (old, judge))
-    simulated_before, simulated_after = (f1_of(j, simulated, model.threshold) for j in (old, judge))
-    return judge, Outcome(len(np.unique(data.scene)), before, after, simulated_before, simulated_after)
+    before, after = (f1_of(j, test, model.threshold) for j in (old, network))
+    simulated_before, simulated_after = (f1_of(j, simulated, model.threshold) for j in (old, network))
+    return network, Outcome(len(np.unique(data.scene)), before, after, simulated_before, simulated_after)
 
 
-def write_adapted(out: Path, model: Model, judge: Judge, more: dict[str, Any]) -> None:
-    """Write a judge that was made from a model's; more : entries of its provenance."""
+def write_adapted(out: Path, model: Model, network: CandidateNetwork, more: dict[str, Any]) -> None:
+    """Write a network that was made from a model's; more : entries of its provenance."""
     write_model(
-        out, judge, threshold=model.threshold, threshold_in_hits=model.threshold_in_hits,
+        out, network, threshold=model.threshold, threshold_in_hits=model.threshold_in_hits,
         provenance={**model.provenance, **more},
     )  # fmt: skip
 
 
-def _fine_tune(judge: Judge, learn: Candidates, replay: Candidates, config: AdaptConfig) -> None:
-    """Train on the labels of the patterns, and on the replay's candidates towards what the judge says of them now."""
+def _fine_tune(network: CandidateNetwork, learn: Candidates, replay: Candidates, config: AdaptConfig) -> None:
+    """Train on the labels of the patterns, and on the replay's candidates towards what the network says of them now."""
     torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
-    optimiser = torch.optim.AdamW(judge.parameters(), config.learning_rate, weight_decay=1e-3)
+    optimiser = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=1e-3)
     known = np.flatnonzero(learn.labels != 2)
     sides = [
         (learn.numbers[known], (learn.labels[known] == 1).astype(np.float32), 1),
-        (replay.numbers, predict(judge, replay.numbers).astype(np.float32), 2),
+        (replay.numbers, predict(network, replay.numbers).astype(np.float32), 2),
     ]
-    judge.train()
+    network.train()
     for step in range(config.steps):
         for group in optimiser.param_groups:
             group["lr"] = config.learning_rate * (0.5 + 0.5 * float(np.cos(np.pi * step / config.steps)))
         loss = torch.zeros(())
         for numbers, targets, share in sides:
             at = rng.integers(0, len(targets), share * config.batch)
-            logits = judge(torch.from_numpy(numbers[at]))
+            logits = network(torch.from_numpy(numbers[at]))
             target = torch.from_numpy(targets[at])
             loss = loss + share * torch.nn.functional.binary_cross_entropy_with_logits(logits, target)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    judge.eval()
+    network.eval()

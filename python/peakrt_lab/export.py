@@ -1,4 +1,4 @@
-"""From a trained judge to a model file: ONNX, with all that a runtime and a reader must know in its metadata."""
+"""From a trained network to a model file: ONNX, with all that a runtime and a reader must know in its metadata."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ import torch
 from peakrt.finders.proposer import FEATURES, SEGMENTATION_CHANNELS
 from peakrt.models.model_file import INPUTS, VERSION, WORD_OF_KIND, load_model
 
-from .dense import DenseStudent
-from .judge import Judge
+from .candidate_network import CandidateNetwork
+from .segmentation_network import SegmentationStudent
 
 OPSET = 17
 
 
-def build_onnx(judge: Judge) -> Any:
-    """Graph of a judge: numbers (n, features) float32 in, scores (n,) out. Needs onnx."""
+def build_onnx(network: CandidateNetwork) -> Any:
+    """Graph of a network: numbers (n, features) float32 in, scores (n,) out. Needs onnx."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    state = {name: value.detach().cpu().numpy().astype(np.float32) for name, value in judge.state_dict().items()}
+    state = {name: value.detach().cpu().numpy().astype(np.float32) for name, value in network.state_dict().items()}
     constants = {
         "mean": state["mean"],
         "scale": state["scale"],
@@ -73,9 +73,14 @@ def build_onnx(judge: Judge) -> Any:
 
 
 def write_model(
-    path: Path, judge: Judge, *, threshold: float, threshold_in_hits: float | None, provenance: dict[str, Any]
+    path: Path,
+    network: CandidateNetwork,
+    *,
+    threshold: float,
+    threshold_in_hits: float | None,
+    provenance: dict[str, Any],
 ) -> None:
-    """Write a judge's model file; it gets its name once it is whole and can be loaded.
+    """Write a network's model file; it gets its name once it is whole and can be loaded.
 
     threshold, threshold_in_hits : of ``peakrt.models.model_file.Model``
     provenance : commit, configuration, seeds, data recipe and scores
@@ -84,11 +89,11 @@ def write_model(
         "classes": ["not a peak", "peak"], "threshold": threshold, "threshold_in_hits": threshold_in_hits,
         "provenance": provenance,
     }  # fmt: skip
-    _save(path, build_onnx(judge), "candidate", entry)
+    _save(path, build_onnx(network), "candidate", entry)
 
 
 def write_quantised(path: Path, numbers: npt.NDArray[np.float32]) -> Path:
-    """Write NAME-int8.onnx beside a judge's NAME.onnx; returns its path.
+    """Write NAME-int8.onnx beside a network's NAME.onnx; returns its path.
 
     numbers : (n, features) of candidates on which the ranges of int8 are measured
     """
@@ -102,15 +107,15 @@ def write_quantised(path: Path, numbers: npt.NDArray[np.float32]) -> Path:
     return out
 
 
-def write_dense_models(
+def write_segmentation_models(
     path: Path,
-    student: DenseStudent,
+    student: SegmentationStudent,
     examples: npt.NDArray[np.float32],
     *,
     threshold: float,
     provenance: dict[str, Any],
 ) -> dict[str, Path]:
-    """Write a dense student in three precisions, NAME.onnx, NAME-fp16.onnx and NAME-int8.onnx; gives each one's path.
+    """Write a segmentation student in three precisions, NAME.onnx, NAME-fp16.onnx and NAME-int8.onnx; gives each one's path.
 
     examples : (n, channel, ss, fs) inputs on which the ranges of int8 are measured
     """
@@ -120,14 +125,14 @@ def write_dense_models(
     written = {}
     for precision in ("fp32", "fp16", "int8"):
         out = path if precision == "fp32" else path.with_name(f"{path.stem}-{precision}.onnx")
-        model = build_dense_onnx(student, half=precision == "fp16")
+        model = build_segmentation_onnx(student, half=precision == "fp16")
         _save(out, quantise(model, examples) if precision == "int8" else model, "segmentation", entry, precision)
         written[precision] = out
     return written
 
 
-def build_dense_onnx(student: DenseStudent, *, half: bool = False) -> Any:
-    """Graph of a dense student: inputs (n, channel, ss, fs) in, probabilities (n, class, ss, fs) float32 out.
+def build_segmentation_onnx(student: SegmentationStudent, *, half: bool = False) -> Any:
+    """Graph of a segmentation student: inputs (n, channel, ss, fs) in, probabilities (n, class, ss, fs) float32 out.
 
     Norms are folded into the convolutions. half : float16 throughout, the input too, as a strongly typed TensorRT wants
     """

@@ -46,15 +46,15 @@ from .adapt import (
     STRENGTH,
     AdaptConfig,
     Lesson,
-    open_judge,
+    open_network,
     retrain,
     write_adapted,
 )
+from .candidate_network import predict
 from .compare import cxi_numbers, match, stream_patterns
 from .curate import Classes, spread
 from .dataset import Candidates
 from .evaluate import INDEXERS
-from .judge import predict
 from .profile_fit import FITTED, fit_profiles, write_fits
 from .work_folder import claim, commit, write_text
 
@@ -286,13 +286,13 @@ class Improvement:
         self, events: list[int], lessons: Mapping[int, Lesson], model: Model
     ) -> tuple[Candidates, dict[int, npt.NDArray[np.void]]]:
         """Candidates of chosen events with labels, and the fits of those that are peaks."""
-        judge = open_judge(model)
+        network = open_network(model)
         parts: list[Candidates] = []
         fits: dict[int, npt.NDArray[np.void]] = {}
         for number, event, proposer in dataset.proposed(self._events(events), self.detector, self.gain):
             numbers = proposer.describe()
             candidates = proposer.candidates
-            labels = lessons[number].label(candidates, numbers[:, STRENGTH], predict(judge, numbers), doubt=False)
+            labels = lessons[number].label(candidates, numbers[:, STRENGTH], predict(network, numbers), doubt=False)
             fits[number] = fit_profiles(
                 event.frame, candidates[labels == 1], gain=self.gain, mask=event.good(self.detector.mask),
                 asics=self.detector.asics,
@@ -320,13 +320,13 @@ class Improvement:
         self._say(f"round {number}: retraining on {counts['peaks']} peaks of {counts['patterns']} patterns")
         gently = replace(config, steps=max(1, config.steps // 3), learning_rate=config.learning_rate / 3)
         for way in (config, gently):  # the second only if the first forgets too much
-            judge, outcome = retrain(self._given, data, replay, way)
+            network, outcome = retrain(self._given, data, replay, way)
             if not outcome.forgets:
                 break
         result = {"written": not outcome.forgets, "learning_rate": way.learning_rate, **asdict(outcome)}
         if result["written"]:
             record = self._provenance(number, model, counts, result)
-            write_adapted(folder / "model.onnx", self._given, judge, {"improved": record})
+            write_adapted(folder / "model.onnx", self._given, network, {"improved": record})
             write_text(folder / "model.json", json.dumps(record, indent=1))
         write_text(note, json.dumps(result, indent=1))
         return result

@@ -97,7 +97,7 @@ def judge_run(
         "candidate": PeakFinder(CandidateConfig(), geometry=detector),
         "candidate, gain estimated": PeakFinder(CandidateConfig(), geometry=_without_gain(detector)),
         "candidate, no geometry": PeakFinder(CandidateConfig(gain=known_gain), mask=detector.mask),
-        "dense student": PeakFinder(SegmentationConfig(), geometry=detector),
+        "segmentation student": PeakFinder(SegmentationConfig(), geometry=detector),
         "peakfinder8, defaults": PeakFinder(Peakfinder8Config(), geometry=detector),
         TUNED: PeakFinder(tuned, geometry=detector),
         "v3r3": PeakFinder(photons, geometry=detector),

@@ -37,9 +37,9 @@ def find_rivals(folders: Iterable[Path]) -> list[Rival]:
             trees = partial(predict, load(folder / TREES))
             here.append(Rival("boosted trees", CandidateConfig(), trees))
         if (folder / "teacher.json").exists():
-            from .train_dense import dense_rivals
+            from .train_segmentation import segmentation_rivals
 
-            for name, (engine, threshold) in dense_rivals(folder).items():
+            for name, (engine, threshold) in segmentation_rivals(folder).items():
                 here.append(Rival(name, SegmentationConfig(min_score=threshold), engine))
         if not here:
             raise FileNotFoundError(

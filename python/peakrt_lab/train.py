@@ -1,4 +1,4 @@
-"""One command from nothing to a model file: scenes, trees, judge, calibration, scores, curves. Needs torch.
+"""One command from nothing to a model file: scenes, trees, network, calibration, scores, curves. Needs torch.
 
 Every step leaves its result in the work folder and is not done again: a training that was stopped goes on.
 """
@@ -17,9 +17,9 @@ import torch
 
 from . import recipe
 from .calibration import calibration_error
+from .candidate_network import CandidateNetwork, CandidateTraining, TrainingSet, calibrate, predict, prepare, train
 from .dataset import PROPOSER, Candidates, generate, join, load
 from .export import write_model, write_quantised
-from .judge import Judge, JudgeConfig, TrainingSet, calibrate, predict, prepare, train
 from .trees import TREES
 from .trees import predict as ask_trees
 from .trees import train as grow_trees
@@ -31,20 +31,20 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What the default judge is trained on. The last sixth of the scenes is for calibration and scores."""
+    """What the default network is trained on. The last sixth of the scenes is for calibration and scores."""
 
     scenes: int = 9000
     seed: int = 2026
     threshold: float = 0.8  # of 0.65 to 0.8 F1 is level on other simulations, and false peaks on blanks halve
     threshold_in_hits: float = 0.65  # where no blank is to be kept empty: F1 is .01 higher on the own runs
     rounds: int = 400  # of boosting
-    judge: JudgeConfig = field(default_factory=JudgeConfig)
+    network: CandidateTraining = field(default_factory=CandidateTraining)
 
 
 def train_judge(
     config: TrainConfig, folder: Path, out: Path, *, processes: int, say: Say, blanks: Candidates | None = None
 ) -> dict[str, Any]:
-    """Train a judge and write its model file; returns its scores.
+    """Train a network and write its model file; returns its scores.
 
     folder : of intermediate results; processes : for the simulation; blanks : of real frames, to learn from as well
     Raises ValueError if the folder holds a training of another configuration.
@@ -64,31 +64,33 @@ def train_judge(
     trees = grow_trees(data, rounds=config.rounds, threads=processes)
     trees.save_model(folder / TREES)
     say("trees grown; asking them")
-    training_set = prepare(config.judge, data, lambda numbers: ask_trees(trees, numbers))
+    training_set = prepare(config.network, data, lambda numbers: ask_trees(trees, numbers))
     losses: list[float] = []
-    judge = _train_on(config, folder, training_set, losses, say)
+    network = _train_on(config, folder, training_set, losses, say)
     # Calibrated on one half of what is held out, scored on the other.
     half = rest.scene % 2 == 0
-    calibrate(judge, rest.only(half))
+    calibrate(network, rest.only(half))
     final = rest.only(~half)
     scores = {
-        "judge": score(predict(judge, final.numbers), final),
+        "judge": score(predict(network, final.numbers), final),
         "trees": score(ask_trees(trees, final.numbers), final),
     }
     provenance = {
         "commit": commit(), "config": asdict(config), "recipe": recipe.VERSION, "proposer": PROPOSER,
         "held_out": scores,
         "candidates": len(data.labels), "of_real_blanks": of_blanks,
-        "parameters": sum(p.numel() for p in judge.parameters()),
+        "parameters": sum(p.numel() for p in network.parameters()),
     }  # fmt: skip
     in_hits = config.threshold_in_hits
-    write_model(out, judge, threshold=config.threshold, threshold_in_hits=in_hits, provenance=provenance)
+    write_model(out, network, threshold=config.threshold, threshold_in_hits=in_hits, provenance=provenance)
     write_quantised(out, final.numbers[:: max(1, len(final.numbers) // 20000)])
-    plot(out.with_suffix(".png"), losses, predict(judge, final.numbers), final)
+    plot(out.with_suffix(".png"), losses, predict(network, final.numbers), final)
     return scores
 
 
-def _train_on(config: TrainConfig, folder: Path, training_set: TrainingSet, losses: list[float], say: Say) -> Judge:
+def _train_on(
+    config: TrainConfig, folder: Path, training_set: TrainingSet, losses: list[float], say: Say
+) -> CandidateNetwork:
     """Train, from where an earlier training in the folder stopped."""
     state = folder / "judge.pt"
     resume = torch.load(state, weights_only=True) if state.exists() else None
@@ -98,13 +100,13 @@ def _train_on(config: TrainConfig, folder: Path, training_set: TrainingSet, loss
     def on_step(step: int, loss: float) -> None:
         losses.append(loss)
         if step % 1000 == 0:
-            say(f"step {step} of {config.judge.steps}, loss {np.mean(losses[-200:]):.4f}")
+            say(f"step {step} of {config.network.steps}, loss {np.mean(losses[-200:]):.4f}")
 
     def save(now: dict[str, Any]) -> None:
         torch.save({**now, "losses": losses}, state.with_suffix(".inprogress"))
         os.replace(state.with_suffix(".inprogress"), state)
 
-    return train(config.judge, training_set, on_step=on_step, resume=resume, save=save)
+    return train(config.network, training_set, on_step=on_step, resume=resume, save=save)
 
 
 def score(probability: Floats, data: Candidates) -> dict[str, float]:

@@ -36,7 +36,7 @@ def add(commands: Any) -> None:
 
 def _adapt(parsed: argparse.Namespace) -> int:
     need_training()
-    from ..adapt import adapt, label_patterns, open_judge
+    from ..adapt import adapt, label_patterns, open_network
 
     if parsed.output.suffix != ".onnx" or not parsed.output.parent.is_dir():
         raise ValueError(f"{parsed.output}: a model's name ends in .onnx, in a folder that exists")
@@ -47,8 +47,8 @@ def _adapt(parsed: argparse.Namespace) -> int:
     if gain is None:
         raise ValueError("the geometry has no gain (adu_per_photon or adu_per_eV): give it with --gain")
     patterns = stream_patterns(parsed.stream, detector)
-    judge = open_judge(model)
-    data = label_patterns(source.events(), patterns, detector, judge, gain=gain, threshold=model.threshold)
+    network = open_network(model)
+    data = label_patterns(source.events(), patterns, detector, network, gain=gain, threshold=model.threshold)
     outcome = adapt(model, data, parsed.output)
     print("\n".join(outcome.lines()))
     print(f"wrote {parsed.output}: peakrt find --model {parsed.output}")

@@ -44,7 +44,7 @@ def need_training() -> None:
 
 def _train(parsed: argparse.Namespace) -> int:
     need_training()
-    from ..judge import JudgeConfig
+    from ..candidate_network import CandidateTraining
     from ..train import TrainConfig, train_judge
 
     if parsed.output.suffix != ".onnx" or not parsed.output.parent.is_dir():
@@ -52,13 +52,13 @@ def _train(parsed: argparse.Namespace) -> int:
     if parsed.segmentation and parsed.blanks is not None:
         raise ValueError("--blanks is not for --segmentation")
     if parsed.segmentation:
-        return _train_dense(parsed)
+        return _train_segmentation(parsed)
     if any(given is not None for given in (parsed.teacher_steps, parsed.rival_steps, parsed.parallel)):
         raise ValueError("--teacher-steps, --rival-steps and --parallel are for --segmentation")
-    judge = JudgeConfig() if parsed.steps is None else JudgeConfig(steps=parsed.steps)
+    network = CandidateTraining() if parsed.steps is None else CandidateTraining(steps=parsed.steps)
     given = {name: getattr(parsed, name) for name in ("scenes", "seed") if getattr(parsed, name) is not None}
-    config = TrainConfig(judge=judge, **given)
-    if config.scenes < 60 or judge.steps < 1:
+    config = TrainConfig(network=network, **given)
+    if config.scenes < 60 or network.steps < 1:
         raise ValueError("a training needs at least 60 scenes and one step")
     scores = train_judge(
         config, parsed.work, parsed.output, processes=parsed.processes, say=lambda t: print(t, flush=True),
@@ -83,24 +83,24 @@ def _blanks(parsed: argparse.Namespace) -> Any:
     return of_blanks(source.events(), source.detector, gain)
 
 
-def _train_dense(parsed: argparse.Namespace) -> int:
-    from ..dense import DenseTraining
-    from ..dense_data import SHARD
-    from ..train_dense import train_dense
+def _train_segmentation(parsed: argparse.Namespace) -> int:
+    from ..segmentation_data import SHARD
+    from ..segmentation_network import SegmentationTraining
+    from ..train_segmentation import train_segmentation
 
     names = {
         "scenes": "scenes", "seed": "seed", "steps": "student_steps", "teacher_steps": "teacher_steps",
         "rival_steps": "rival_steps", "parallel": "parallel",
     }  # fmt: skip
     given = {field: getattr(parsed, name) for name, field in names.items() if getattr(parsed, name) is not None}
-    config = DenseTraining(**given)
+    config = SegmentationTraining(**given)
     if config.scenes < 2 * SHARD or config.scenes % SHARD or min(config.student_steps, config.teacher_steps) < 1:
         raise ValueError(
             f"a training of the segmentation model needs scenes in multiples of {SHARD}, at least {2 * SHARD}, and one step"
         )
     if config.parallel not in ("ddp", "fsdp2"):
         raise ValueError(f"--parallel is {config.parallel}, it should be ddp or fsdp2")
-    scores = train_dense(
+    scores = train_segmentation(
         config, parsed.work, parsed.output, processes=parsed.processes, say=lambda t: print(t, flush=True)
     )
     for name, values in scores.items():

@@ -1,4 +1,4 @@
-"""The networks of the segmentation model, called dense here: a teacher of the 2025 paper's kind, and the student that is shipped. Needs torch.
+"""The networks of the segmentation model: a teacher of the 2025 paper's kind, and the student that is shipped. Needs torch.
 
 Both see pixels in units of sigma (``Proposer.segmentation_inputs``) and give each the paper's three classes: background, Bragg
 peak, artifact. The student is plain 3 x 3 convolutions at half resolution, wider apart in the middle so that it sees 50
@@ -23,15 +23,15 @@ from torch.nn import functional as F
 from peakrt.finders.proposer import SEGMENTATION_CHANNELS
 
 from . import peaknet2023
-from .dense_data import SIDE, Crops
 from .peaknet2023 import PeakNet2023
 from .peaknet2025 import CLASSES, PeakNet2025, distillation_loss, focal_loss
+from .segmentation_data import SIDE, Crops
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class DenseTraining:
+class SegmentationTraining:
     """Sizes of both networks and how they are trained. The defaults suit two cores.
 
     rival_steps : of the 2023 paper's network, on the same crops, for the report; 0 leaves it out
@@ -57,7 +57,7 @@ class DenseTraining:
     parallel: str = "ddp"
 
 
-class DenseStudent(nn.Module):
+class SegmentationStudent(nn.Module):
     """Logits of each pixel's classes: (event, SEGMENTATION_CHANNELS, ss, fs), ss and fs even, to (event, CLASSES, ss, fs)."""
 
     dilations = (1, 2, 4, 2, 1)
@@ -81,8 +81,8 @@ class DenseStudent(nn.Module):
         return F.pixel_shuffle(self.head(x), 2)
 
 
-def make_teacher(config: DenseTraining) -> PeakNet2025:
-    """A dense teacher: the 2025 paper's network on three channels in units of sigma."""
+def make_teacher(config: SegmentationTraining) -> PeakNet2025:
+    """A segmentation teacher: the 2025 paper's network on three channels in units of sigma."""
     return PeakNet2025(config.backbone, config.teacher_width, config.teacher_blocks, in_channels=SEGMENTATION_CHANNELS)
 
 
@@ -161,7 +161,7 @@ def fit(
     model: nn.Module,
     loss_of: Loss,
     crops: Crops,
-    config: DenseTraining,
+    config: SegmentationTraining,
     *,
     steps: int,
     state: Path | None = None,
@@ -261,6 +261,6 @@ def pixel_scores(model: nn.Module, crops: Crops, *, batch: int = 32) -> dict[str
     return out
 
 
-def describe_config(config: DenseTraining) -> dict[str, Any]:
+def describe_config(config: SegmentationTraining) -> dict[str, Any]:
     """The configuration of teacher and student, for provenance."""
     return {**{name: value for name, value in asdict(config).items() if name != "rival_steps"}, "side": SIDE}

@@ -1,4 +1,4 @@
-"""The network of the candidate model, called the judge here: it says of a candidate how likely it is a peak. Needs torch.
+"""The network of the candidate model: it says of a candidate how likely it is a peak. Needs torch.
 
 Two hidden layers over the candidate's numbers. It learns from true labels and from boosted trees (trees.py), the trees
 also speaking on candidates that no simulation made: real ones with some numbers exchanged. So it inherits how trees
@@ -27,7 +27,7 @@ Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class JudgeConfig:
+class CandidateTraining:
     """Size of the network and how it is trained."""
 
     hidden: tuple[int, int] = (96, 64)
@@ -41,7 +41,7 @@ class JudgeConfig:
     seed: int = 0
 
 
-class Judge(nn.Module):
+class CandidateNetwork(nn.Module):
     """Calibrated logit of each candidate from its numbers (n, features).
 
     mean, scale : of the compressed numbers, (features,)
@@ -76,7 +76,7 @@ def compress(numbers: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """What a judge learns from: candidates, a teacher's probability of each, and exchanged ones with theirs."""
+    """What a network learns from: candidates, a teacher's probability of each, and exchanged ones with theirs."""
 
     data: Candidates
     teacher: Floats
@@ -84,7 +84,7 @@ class TrainingSet:
     exchanged_teacher: Floats
 
 
-def prepare(config: JudgeConfig, data: Candidates, teach: Callable[[Floats], Floats]) -> TrainingSet:
+def prepare(config: CandidateTraining, data: Candidates, teach: Callable[[Floats], Floats]) -> TrainingSet:
     """Ask a teacher about all candidates, and about as many with some numbers exchanged among them."""
     rng = np.random.default_rng(config.seed)
     pick = _Picker(data)
@@ -110,14 +110,14 @@ class _Picker:
 
 
 def train(
-    config: JudgeConfig,
+    config: CandidateTraining,
     training_set: TrainingSet,
     *,
     on_step: Callable[[int, float], None] | None = None,
     resume: dict[str, Any] | None = None,
     save: Callable[[dict[str, Any]], None] | None = None,
-) -> Judge:
-    """Train a judge: AdamW, cosine schedule with warm-up.
+) -> CandidateNetwork:
+    """Train a network: AdamW, cosine schedule with warm-up.
 
     on_step is given the step and the loss; save is given the state every 1000 steps, resume takes it.
     Raises ValueError for a state of another configuration.
@@ -125,13 +125,13 @@ def train(
     torch.manual_seed(config.seed)
     data, pick = training_set.data, _Picker(training_set.data)
     compressed = compress(torch.from_numpy(data.numbers[data.labels != 2]))
-    judge = Judge(config.hidden, compressed.mean(0).numpy(), (1 / (compressed.std(0) + 1e-3)).numpy())
-    optimiser = torch.optim.AdamW(judge.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+    network = CandidateNetwork(config.hidden, compressed.mean(0).numpy(), (1 / (compressed.std(0) + 1e-3)).numpy())
+    optimiser = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
     start = 0
     if resume is not None:
         if resume["config"] != asdict(config):
             raise ValueError("the training to resume had another configuration: remove its folder or choose another")
-        judge.load_state_dict(resume["judge"])
+        network.load_state_dict(resume["judge"])
         optimiser.load_state_dict(resume["optimiser"])
         start = resume["step"]
     label = (data.labels == 1).astype(np.float32)
@@ -142,9 +142,9 @@ def train(
             group["lr"] = _rate(config, step)
         at, mixed = pick(rng, config.batch), rng.integers(0, len(training_set.exchanged), config.batch)
         loss = F.binary_cross_entropy_with_logits(
-            judge(torch.from_numpy(data.numbers[at])), torch.from_numpy(target[at])
+            network(torch.from_numpy(data.numbers[at])), torch.from_numpy(target[at])
         ) + F.binary_cross_entropy_with_logits(
-            judge(torch.from_numpy(training_set.exchanged[mixed])),
+            network(torch.from_numpy(training_set.exchanged[mixed])),
             torch.from_numpy(training_set.exchanged_teacher[mixed]),
         )
         optimiser.zero_grad()
@@ -153,27 +153,27 @@ def train(
         if on_step is not None:
             on_step(step, loss.item())
         if save is not None and (step + 1) % 1000 == 0:
-            state = {"judge": judge.state_dict(), "optimiser": optimiser.state_dict()}
+            state = {"judge": network.state_dict(), "optimiser": optimiser.state_dict()}
             save({"config": asdict(config), "step": step + 1, **state})
-    return judge.eval()
+    return network.eval()
 
 
-def _rate(config: JudgeConfig, step: int) -> float:
+def _rate(config: CandidateTraining, step: int) -> float:
     cosine = 0.5 + 0.5 * float(np.cos(np.pi * step / config.steps)) + 1e-3
     return config.learning_rate * cosine * min(1.0, (step + 1) / config.warm_up)
 
 
-def predict(judge: Judge, numbers: Floats) -> Floats:
+def predict(network: CandidateNetwork, numbers: Floats) -> Floats:
     """Probability of each candidate."""
     with torch.no_grad():
-        return np.asarray(torch.sigmoid(judge(torch.from_numpy(numbers))).numpy())
+        return np.asarray(torch.sigmoid(network(torch.from_numpy(numbers))).numpy())
 
 
-def calibrate(judge: Judge, data: Candidates) -> None:
-    """Set the judge's last two numbers so that its scores are the shares of true peaks (Platt 1999)."""
+def calibrate(network: CandidateNetwork, data: Candidates) -> None:
+    """Set the network's last two numbers so that its scores are the shares of true peaks (Platt 1999)."""
     known = data.labels != 2
     with torch.no_grad():
-        logit = judge(torch.from_numpy(data.numbers[known])).numpy()
+        logit = network(torch.from_numpy(data.numbers[known])).numpy()
     sharpness, bias = platt(logit, data.labels[known] == 1)
-    judge.bias.mul_(sharpness).add_(bias)
-    judge.sharpness.mul_(sharpness)
+    network.bias.mul_(sharpness).add_(bias)
+    network.sharpness.mul_(sharpness)

@@ -26,8 +26,8 @@ from peakrt_geometry import load_detector
 from peakrt_lab.calibration import calibration_error
 from peakrt_lab.cli import main as lab_main
 from peakrt_lab.compare import compare, slab_peaks
-from peakrt_lab.dense_data import THRESHOLDS
 from peakrt_lab.rivals import find_rivals
+from peakrt_lab.segmentation_data import THRESHOLDS
 from peakrt_lab.simulate import RESPONSES, Scene, Simulator
 
 
@@ -149,7 +149,7 @@ def test_a_folder_of_a_models_name_is_no_model(tmp_path: Path, monkeypatch: pyte
         load_model("other")
 
 
-def test_find_writes_masks_and_dense_peaks(run_file: Path, tmp_path: Path) -> None:
+def test_find_writes_masks_and_segmentation_peaks(run_file: Path, tmp_path: Path) -> None:
     common = ["-g", str(run_file.with_suffix(".geom")), "-n", "4", "--events", "all"]
     out = tmp_path / "out.cxi"
     assert (
@@ -165,7 +165,7 @@ def test_find_writes_masks_and_dense_peaks(run_file: Path, tmp_path: Path) -> No
     assert main(["find", str(run_file), *common, "--mask-out", "all", "-o", str(tmp_path / "no.cxi")]) == 1
 
 
-def test_dense_training_from_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_segmentation_training_from_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("torch")
     pytest.importorskip("lightgbm")
     arguments = [
@@ -175,7 +175,7 @@ def test_dense_training_from_nothing(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert lab_main(arguments) == 0
     assert "threshold" in capsys.readouterr().out
     rivals = {rival.name: rival for rival in find_rivals([tmp_path / "work"])}
-    assert set(rivals) == {"dense teacher (2025 paper's)", "2023 paper's network"}
+    assert set(rivals) == {"segmentation teacher (2025 paper's)", "2023 paper's network"}
     for rival in rivals.values():
         shares = rival.engine(np.random.default_rng(0).normal(size=(2, 3, 50, 70)).astype(np.float32))
         assert shares.shape == (2, 3, 50, 70)
@@ -195,13 +195,13 @@ def test_dense_training_from_nothing(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "multiples of 50" in capsys.readouterr().err
 
 
-def test_scores_of_the_dense_student_become_shares_of_true_peaks() -> None:
+def test_scores_of_the_segmentation_student_become_shares_of_true_peaks() -> None:
     torch = pytest.importorskip("torch")
-    from peakrt_lab.dense import DenseStudent
-    from peakrt_lab.train_dense import calibrate
+    from peakrt_lab.segmentation_network import SegmentationStudent
+    from peakrt_lab.train_segmentation import calibrate
 
     torch.manual_seed(0)
-    student = DenseStudent(8).eval()
+    student = SegmentationStudent(8).eval()
     with torch.no_grad():
         student.head.weight.mul_(500)
     rng = np.random.default_rng(0)
@@ -241,13 +241,13 @@ def test_scores_of_the_dense_student_become_shares_of_true_peaks() -> None:
 
 PROGRAM = """
 import sys, numpy as np, torch
-from peakrt_lab.dense import DenseStudent, DenseTraining, fit, process_group, teacher_loss, whole_state
-from peakrt_lab.dense_data import Crops
+from peakrt_lab.segmentation_network import SegmentationStudent, SegmentationTraining, fit, process_group, teacher_loss, whole_state
+from peakrt_lab.segmentation_data import Crops
 torch.manual_seed(1); torch.set_num_threads(1)
 rng = np.random.default_rng(0)
 crops = Crops(rng.normal(size=(12, 3, 32, 32)).astype(np.float16), rng.integers(-1, 3, (12, 32, 32)).astype(np.int8))
-config = DenseTraining(batch=4, warm_up=1, parallel=sys.argv[1])
-student = DenseStudent(8)
+config = SegmentationTraining(batch=4, warm_up=1, parallel=sys.argv[1])
+student = SegmentationStudent(8)
 for norm in student.norms: norm.momentum = 0.0  # each process has statistics of its own share
 student.norms.apply(lambda m: setattr(m, "track_running_stats", True))
 from pathlib import Path

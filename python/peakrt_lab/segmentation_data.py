@@ -1,4 +1,4 @@
-"""Crops of simulated scenes in the dense network's terms, each pixel with its class."""
+"""Crops of simulated scenes in the segmentation network's terms, each pixel with its class."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from . import recipe
 BACKGROUND, PEAK_CLASS, ARTIFACT, UNKNOWN = 0, 1, 2, -1
 SIDE = 128  # pixels of a crop
 SHARD = 50  # scenes of a file
-#: Scores that a dense model's threshold is chosen from.
+#: Scores that a segmentation model's threshold is chosen from.
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 _CLEAR_SNR = 4.0
 
@@ -90,7 +90,7 @@ def _shard(folder: Path, seed: int, size: int, crops: int, start: int) -> None:
 
 
 def _path(folder: Path, seed: int, start: int, size: int, crops: int) -> Path:
-    return folder / f"dense-{seed}-{recipe.VERSION}-{start:07d}-{size}x{crops}.npz"
+    return folder / f"segmentation-{seed}-{recipe.VERSION}-{start:07d}-{size}x{crops}.npz"
 
 
 def generate(

@@ -1,7 +1,7 @@
-"""One command from nothing to a dense model file: scenes, teacher, student, scores, curves. Needs torch.
+"""One command from nothing to a segmentation model file: scenes, teacher, student, scores, curves. Needs torch.
 
 Every step leaves its result in the work folder and is not done again: a training that was stopped goes on. Under
-``torchrun`` the processes share each batch (``DenseTraining.parallel``); the first of them writes.
+``torchrun`` the processes share each batch (``SegmentationTraining.parallel``); the first of them writes.
 """
 
 from __future__ import annotations
@@ -28,10 +28,13 @@ from peakrt.peaks import PeakArray, slab_ss
 from . import recipe
 from .calibration import platt
 from .compare import PeakSets, compare, near_any, slab_peaks
-from .dense import (
-    DenseStudent,
-    DenseTraining,
+from .export import write_segmentation_models
+from .peaknet2025 import CLASSES
+from .segmentation_data import THRESHOLDS, Crops, generate, load
+from .segmentation_network import (
     Rival,
+    SegmentationStudent,
+    SegmentationTraining,
     describe_config,
     fit,
     make_teacher,
@@ -41,16 +44,15 @@ from .dense import (
     student_loss,
     teacher_loss,
 )
-from .dense_data import THRESHOLDS, Crops, generate, load
-from .export import write_dense_models
-from .peaknet2025 import CLASSES
 from .work_folder import claim, commit
 
 Floats = npt.NDArray[np.float32]
 Say = Callable[[str], None]
 
 
-def train_dense(config: DenseTraining, folder: Path, out: Path, *, processes: int, say: Say) -> dict[str, Any]:
+def train_segmentation(
+    config: SegmentationTraining, folder: Path, out: Path, *, processes: int, say: Say
+) -> dict[str, Any]:
     """Train teacher and student and write the student's model file; returns the pixel scores of both.
 
     folder : of intermediate results; processes : for the simulation, and threads of a process for training
@@ -78,10 +80,10 @@ def train_dense(config: DenseTraining, folder: Path, out: Path, *, processes: in
         fit(teacher, teacher_loss, data, steps=config.teacher_steps, state=folder / "teacher.pt", **shared)
         teacher = _whole(make_teacher(config), folder / "teacher.pt")
         say("teacher trained")
-        student = DenseStudent(config.student_width)
+        student = SegmentationStudent(config.student_width)
         training_set = student_loss(teacher)
         losses = fit(student, training_set, data, steps=config.student_steps, state=folder / "student.pt", **shared)
-        student = _whole(DenseStudent(config.student_width), folder / "student.pt")
+        student = _whole(SegmentationStudent(config.student_width), folder / "student.pt")
         if config.rival_steps:
             say("training the rival")
             fit(Rival(), rival_loss, data, steps=config.rival_steps, state=folder / "rival.pt", **shared)
@@ -108,7 +110,7 @@ def train_dense(config: DenseTraining, folder: Path, out: Path, *, processes: in
     provenance["held_out_f1_by_threshold"] = by_threshold
     student = student.cpu()
     examples = rest.inputs[:: max(1, len(rest.inputs) // 128)].astype(np.float32)
-    write_dense_models(out, student, examples, threshold=threshold, provenance=provenance)
+    write_segmentation_models(out, student, examples, threshold=threshold, provenance=provenance)
     _plot(out.with_suffix(".png"), losses, student, rest)
     (folder / "scores.json").write_text(json.dumps(scores, indent=1), encoding="utf-8")
     return scores
@@ -117,7 +119,7 @@ def train_dense(config: DenseTraining, folder: Path, out: Path, *, processes: in
 class HeldOut:
     """Whole scenes that no network of a training has seen, and what a network finds in them."""
 
-    def __init__(self, config: DenseTraining) -> None:
+    def __init__(self, config: SegmentationTraining) -> None:
         held_out = range(config.scenes * 5 // 6, config.scenes)
         self._scenes = {n: recipe.draw(config.seed, n) for n in list(held_out)[:: max(1, len(held_out) // 130)]}
         self.truth = {number: _true_peaks(scene) for number, scene in self._scenes.items()}
@@ -149,7 +151,7 @@ def _true_peaks(scene: recipe.TrainingScene) -> SlabPeaks:
     return SlabPeaks(slab_ss(peaks, scene.event.frame.shape[1]), *rest)
 
 
-def calibrate(student: DenseStudent, held_out: HeldOut) -> None:
+def calibrate(student: SegmentationStudent, held_out: HeldOut) -> None:
     """Change the head so that the scores of found peaks are the shares of true ones (Platt 1999).
 
     The logits are scaled, and a bias is added to the peak's: where one other class counts, that is Platt's line.
@@ -175,11 +177,11 @@ def _choose_threshold(network: nn.Module, held_out: HeldOut) -> tuple[float, dic
     return max(THRESHOLDS, key=lambda t: f1[str(t)]), f1
 
 
-def dense_rivals(folder: Path) -> dict[str, tuple[Engine, float]]:
-    """The dense networks of the papers that a training left in its work folder: name to engine and threshold."""
+def segmentation_rivals(folder: Path) -> dict[str, tuple[Engine, float]]:
+    """The segmentation networks of the papers that a training left in its work folder: name to engine and threshold."""
     rivals: dict[str, tuple[Engine, float]] = {}
     for name, shown, make in (
-        ("teacher", "dense teacher (2025 paper's)", partial(_teacher_of, folder)),
+        ("teacher", "segmentation teacher (2025 paper's)", partial(_teacher_of, folder)),
         ("rival", "2023 paper's network", Rival),
     ):
         if (folder / f"{name}.json").exists():
@@ -191,7 +193,7 @@ def dense_rivals(folder: Path) -> dict[str, tuple[Engine, float]]:
 def _teacher_of(folder: Path) -> nn.Module:
     given = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     sizes = {name: given[name] for name in ("backbone", "teacher_width", "teacher_blocks")}
-    return make_teacher(DenseTraining(**sizes))
+    return make_teacher(SegmentationTraining(**sizes))
 
 
 def _shares(network: nn.Module, inputs: Floats) -> Floats:
