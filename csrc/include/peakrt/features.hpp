@@ -75,11 +75,12 @@ struct SigmaView {
 };
 
 // The sums over the pixels around a candidate.
-#define PEAKRT_PATCH_SUMS(X)                                                                                         \
-  X(ring)                                                                                                            \
-  X(ring2) X(n_ring) X(along) X(n_along) X(across) X(n_across) X(row) X(n_row) X(column) X(n_column) X(sum3) X(n3)   \
-      X(sum5) X(n5) X(edge) X(n_edge) X(corner) X(n_corner) X(weight) X(w_ss) X(w_fs) X(bright5) X(bright11) X(bad5) \
-          X(bad13)
+// clang-format off
+#define PEAKRT_PATCH_SUMS(X)                                                                                      \
+  X(ring) X(ring2) X(n_ring) X(along) X(n_along) X(across) X(n_across) X(row) X(n_row) X(column) X(n_column)       \
+  X(sum3) X(n3) X(sum5) X(n5) X(edge) X(n_edge) X(corner) X(n_corner) X(weight) X(w_ss) X(w_fs) X(bright5)         \
+  X(bright11) X(bad5) X(bad13)
+// clang-format on
 enum PatchSum : int {
 #define PEAKRT_ENUM(name) s_##name,
   PEAKRT_PATCH_SUMS(PEAKRT_ENUM)
