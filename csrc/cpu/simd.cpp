@@ -10,28 +10,13 @@
 #include <limits>
 #include <vector>
 
+#include "vectors.hpp"
+
 namespace peakrt::PEAKRT_ISA {
 namespace {
 
-// One native vector. kVectors of them go side by side, so that their chains of additions overlap.
-#if defined(__AVX512F__)
-constexpr int kWidth = 16;
-#elif defined(__AVX2__)
-constexpr int kWidth = 8;
-#else
-constexpr int kWidth = 4;
-#endif
+// kVectors go side by side, so that their chains of additions overlap.
 constexpr int kVectors = 2, kSpan = kVectors * kWidth;
-typedef float Vector __attribute__((vector_size(4 * kWidth)));
-typedef std::int32_t IntVector __attribute__((vector_size(4 * kWidth)));
-
-inline Vector load(const float* p) {
-  Vector v;
-  std::memcpy(&v, p, sizeof v);
-  return v;
-}
-
-inline void store(float* p, Vector v) { std::memcpy(p, &v, sizeof v); }
 
 template <class T>
 void gather(const T* frame, const std::int32_t* order, const BinGroup& group, float* values) {

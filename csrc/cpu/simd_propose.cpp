@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "simd.hpp"
+#include "vectors.hpp"
 
 namespace peakrt::PEAKRT_ISA {
 namespace {
@@ -13,23 +14,6 @@ namespace {
 #define PEAKRT_NOINLINE __attribute__((noinline))
 constexpr float kBad = -1e30f;  // a pixel that does not count, while it has no local mean yet
 
-// One native vector; simd.cpp has the same.
-#if defined(__AVX512F__)
-constexpr int kWidth = 16;
-#elif defined(__AVX2__)
-constexpr int kWidth = 8;
-#else
-constexpr int kWidth = 4;
-#endif
-typedef float Vector __attribute__((vector_size(4 * kWidth)));
-typedef std::int32_t IntVector __attribute__((vector_size(4 * kWidth)));
-
-inline Vector load(const float* p) {
-  Vector v;
-  std::memcpy(&v, p, sizeof v);
-  return v;
-}
-inline void store(float* p, Vector v) { std::memcpy(p, &v, sizeof v); }
 inline Vector all(float value) { return value - Vector{}; }
 
 // Eight numbers, for sums in double precision.
