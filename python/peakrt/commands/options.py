@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from peakrt_geometry import Detector, detector_names, load_detector, read_geom
 
 from ..config import Config
+from ..cxi.outputs import companion_paths
 from ..hdf5_items import get_dataset, open_hdf5, read
 from ..npy import read_npy
 from ..sources import Source, is_stream, open_source
@@ -53,6 +54,17 @@ def add_geometry(parser: argparse.ArgumentParser) -> None:
 def take_geometry(parsed: argparse.Namespace) -> Detector | None:
     """Detector of the options, or None where the data are to describe it."""
     return None if parsed.geometry is None else load_geometry(parsed.geometry)
+
+
+def geometry_of_peaks(parsed: argparse.Namespace) -> Detector:
+    """The geometry of the options, or the one beside the CXI (parsed.cxi). Raises FileNotFoundError without either."""
+    given = take_geometry(parsed)
+    if given is not None:
+        return given
+    beside = companion_paths(parsed.cxi)[1]
+    if not beside.is_file():
+        raise FileNotFoundError(f"{beside} is not there: give the geometry that the run was found with (-g)")
+    return read_geom(beside)
 
 
 def load_geometry(text: str) -> Detector:

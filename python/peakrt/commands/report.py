@@ -7,11 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from peakrt_geometry import Detector, read_geom
-
-from ..cxi.outputs import companion_paths
 from .find_report import check_json, write_json
-from .options import add_geometry, override, take_geometry
+from .options import add_geometry, geometry_of_peaks, override
 from .program import add_command
 
 
@@ -47,7 +44,7 @@ def _report(parsed: argparse.Namespace) -> int:
     if parsed.json is not None:
         check_json(parsed.json)
     cell = None if parsed.cell is None else read_cell(parsed.cell)
-    detector = override(_detector(parsed), parsed)
+    detector = override(geometry_of_peaks(parsed), parsed)
     run = statistics_of(parsed.cxi, parsed.stream, detector=detector, cell=cell, title=parsed.title)
     output.write_text(build_page(run.setting.title, parts_of(run)), encoding="utf-8")
     record = everything(run)
@@ -58,14 +55,3 @@ def _report(parsed: argparse.Namespace) -> int:
     if parsed.json is not None:
         write_json(parsed.json, record)
     return 0
-
-
-def _detector(parsed: argparse.Namespace) -> Detector:
-    """The geometry of the options, or the one beside the CXI."""
-    given = take_geometry(parsed)
-    if given is not None:
-        return given
-    beside = companion_paths(parsed.cxi)[1]
-    if not beside.is_file():
-        raise FileNotFoundError(f"{beside} is not there: give the geometry that the run was found with (-g)")
-    return read_geom(beside)

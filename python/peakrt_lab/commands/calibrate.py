@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 
 from peakrt.commands.find_report import check_json, write_json
-from peakrt.commands.options import add_geometry, override, take_geometry
+from peakrt.commands.options import add_geometry, geometry_of_peaks, override
 from peakrt.commands.program import add_command
-from peakrt.cxi.outputs import companion_paths
 from peakrt.cxi.reader import SlabPeaks, read_cxi_peaks
 from peakrt.extras import need
 from peakrt.monitor.cell_file import read_cell
-from peakrt_geometry import Detector, read_geom
+from peakrt_geometry import Detector
 
 from ..cxls.calibrate import Calibration, calibrate
 
@@ -56,7 +55,7 @@ def _calibrate(parsed: argparse.Namespace) -> int:
     if not parsed.cxi.is_file():
         raise FileNotFoundError(f"{parsed.cxi} does not exist")
     cell = read_cell(parsed.cell)
-    detector = override(_detector(parsed), parsed)
+    detector = override(geometry_of_peaks(parsed), parsed)
     energy_eV, length_m = (_range(parsed, detector, *names) for names in _RANGES)
     table = read_cxi_peaks(parsed.cxi)
     counts = [len(peaks) for peaks in table]
@@ -76,16 +75,6 @@ def _calibrate(parsed: argparse.Namespace) -> int:
 
 #: Option, quantity of the geometry, unit.
 _RANGES = (("energy_range", "photon_energy", "eV"), ("length_range", "camera_length", "m"))
-
-
-def _detector(parsed: argparse.Namespace) -> Detector:
-    given = take_geometry(parsed)
-    if given is not None:
-        return given
-    beside = companion_paths(parsed.cxi)[1]
-    if not beside.is_file():
-        raise FileNotFoundError(f"{beside} is not there: give the geometry that the run was found with (-g)")
-    return read_geom(beside)
 
 
 def _range(parsed: argparse.Namespace, detector: Detector, option: str, name: str, unit: str) -> tuple[float, float]:
