@@ -65,6 +65,7 @@ def add(commands: Any) -> None:
 def _screen(parsed: argparse.Namespace) -> int:
     import numpy as np
 
+    from ..cxi.writer import write_list
     from ..screening.sample import read_sample
     from ..screening.table import add_probabilities, read_probabilities
 
@@ -87,7 +88,7 @@ def _screen(parsed: argparse.Namespace) -> int:
         if promise is not None:
             record |= {"promise": promise.text(), "expected_loss": promise.expected_loss}
     for name, rows in written.items():
-        _write_list(lists[name], cxi, rows)
+        write_list(lists[name], cxi, rows)
     lines.append("wrote " + ", ".join(str(lists[name]) for name in written))
     if parsed.reduce is not None:
         lines.append(_reduce(parsed.reduce, cxi, written, record))
@@ -234,24 +235,18 @@ def _said_of_choice(
     return lines
 
 
-def _write_list(path: Path, cxi: Path, rows: npt.NDArray[np.int64]) -> None:
-    from ..cxi.outputs import whole_file
-
-    with whole_file(path) as started:
-        started.write_text("".join(f"{cxi.resolve()} //{row}\n" for row in rows.tolist()), encoding="utf-8")
-
-
 def _reduce(path: Path, cxi: Path, written: dict[str, npt.NDArray[np.int64]], record: dict[str, Any]) -> str:
     """Write the reduced CXI, its list and its geometry; returns what was written."""
     import numpy as np
 
     from ..cxi.outputs import whole_file
+    from ..cxi.writer import write_list
     from ..screening.reduced import write_reduced
 
     rows = np.union1d(written["keep"], written["audit"])
     notes: dict[str, float | str] = {key: record[key] for key in ("threshold", "promise") if key in record}
     write_reduced(path, cxi, rows, np.isin(rows, written["audit"]), {**notes, "of": json.dumps(str(cxi.resolve()))})
-    _write_list(path.with_suffix(".lst"), path, np.flatnonzero(~np.isin(rows, written["audit"])))
+    write_list(path.with_suffix(".lst"), path, np.flatnonzero(~np.isin(rows, written["audit"])))
     geometry = cxi.with_suffix(".geom")
     if geometry.is_file():
         with whole_file(path.with_suffix(".geom")) as started:

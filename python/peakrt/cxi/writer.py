@@ -551,14 +551,18 @@ def write_companions(path: Path, detector: Detector, hits: npt.NDArray[np.int64]
     gain : ADU a photon that the finder used, for a geometry that has none
     """
     list_path, geom_path = companion_paths(path)
-    lines = "".join(f"{path.resolve()} //{row}\n" for row in hits)
-    _replace_text(list_path, lines)
+    write_list(list_path, path, hits)
     fitting = cxi_geometry(detector, gain)
     comment = f"Fits {path.name}, written by PeakRT."
     if not has_gain(detector):
         said = "was estimated from the frames" if gain is not None else "is not known: 1 stands for it"
         comment += f"\nThe gain (adu_per_photon) {said}; CrystFEL takes it for the errors of intensities alone."
     _replace_text(geom_path, format_geom(fitting, comment=comment))
+
+
+def write_list(path: Path, cxi: Path, rows: npt.NDArray[np.int64]) -> None:
+    """Write a list of rows of a CXI as indexamajig takes it, whole or not at all."""
+    _replace_text(path, "".join(f"{cxi.resolve()} //{row}\n" for row in rows))
 
 
 def _replace_text(path: Path, text: str) -> None:
