@@ -404,7 +404,7 @@ void pool_bins(const ProposePlan& plan, float gain, ProposeWorkspace& ws) {
       s = doubles(sum + first);
       q = doubles(squares + first);
       for (int reach = 1; plan.radial && reach <= kPoolReach; ++reach) {
-        const auto more = (n < double(kPool)) | (Doubles{} + reach < 1.5);
+        const auto more = n < (reach == 1 ? std::numeric_limits<double>::infinity() : double(kPool));
         bool any = false;
         for (int k = 0; k < kDoubles; ++k) any |= more[k] != 0;
         if (!any) break;

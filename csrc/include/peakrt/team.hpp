@@ -1,6 +1,6 @@
 // Threads that work on one thing together: part of a warp, a warp or a block on a device, one thread on the host. Each
 // takes every size-th piece. A sum whose bits matter is made in one order: pieces are summed one by one, put into
-// memory that the team shares, and added in their order by every thread, so that all teams get what one thread gets.
+// memory that the team shares, and added in their order, so that all teams get what one thread gets.
 #pragma once
 #include <cstdint>
 

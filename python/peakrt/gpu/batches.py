@@ -389,7 +389,10 @@ class GpuFinder:
         else:
             with slot.stream:
                 for k, frame in enumerate(frames):
-                    slot.frames[k][...] = self._cupy.asarray(slot.pinned[k]) if k in on_host else frame
+                    if k in on_host:
+                        slot.frames[k].set(slot.pinned[k], stream=slot.stream)
+                    else:
+                        slot.frames[k][...] = frame
             slot.source = slot.frames
         self._start(slot)
 
