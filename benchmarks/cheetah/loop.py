@@ -13,15 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from .finders import FINDERS, Job, Tools, tune_all
+from .finders import FINDERS
 from .index import Outcome, Result, Results, index_hits
+from .jobs import Job, Tools
 from .programs import Stopwatch
 from .recipe import Run
+from .tuning import tune_all
 
 #: CPU seconds a megapixel on one core of an AVX-512 Xeon, for what is said beforehand: simulating a frame, indexing a hit
 #: (a fixed part, whatever the detector), and each finder with its reading and writing.
 SIMULATE_S, INDEX_S = 0.07, 0.28
-FIND_S = {"candidate": 0.005, "segmentation": 0.1, "psana": 0.25, "psana-tuned": 0.25, "om": 0.06, "om-tuned": 0.06}
+FIND_S = {
+    "candidate": 0.005, "segmentation": 0.1, "psana": 0.25, "psana-tuned": 0.25, "om": 0.06, "om-tuned": 0.06, "dials": 0.25,
+    "dials-tuned": 0.25, "jungfraujoch": 0.06, "jungfraujoch-tuned": 0.06,
+}  # fmt: skip
 _FIND_S = 0.02
 #: Shares of frames that are hits, and of lists of peaks that no other finder gave.
 _HITS, _FRESH = 0.5, 0.8
@@ -101,7 +106,8 @@ def carry_out(runs: Sequence[Run], extent: Extent, tools: Tools, say: Callable[[
     tuned = {}
     for run in runs:
         run.prepare()
-        tuned[run] = tune_all(run, tools, _empty(run.folder / "scratch"), say)
+        wanted = [key for name in extent.finders if (key := FINDERS[name].tuned)]
+        tuned[run] = tune_all(run, wanted, tools, _empty(run.folder / "scratch"), say)
     say(estimate(runs, extent))
     for start in extent.starts(runs[0].recipe.block):
         for run in runs:
@@ -123,8 +129,8 @@ def _one_block(
         results = Results(run.folder / finder)
         if finder in todo:
             clock = Stopwatch()
-            job = Job(run, frames, _empty(run.folder / "scratch"), tools, tuned, clock)
-            found = FINDERS[finder].find(job)
+            job = Job(run, frames, _empty(run.folder / "scratch"), tools, clock)
+            found = FINDERS[finder].find(job, tuned.get(FINDERS[finder].tuned or ""))
             outcomes, stream, index_cpu_s = index_hits(found, job, start, known)
             cores = 1 if FINDERS[finder].one_core else tools.cores
             result = Result(start, stop, clock.wall_s, clock.cpu_s, cores, index_cpu_s, outcomes)

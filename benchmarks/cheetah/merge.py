@@ -12,8 +12,9 @@ import numpy as np
 from benchmarks.indexing import CELL, SPACE_GROUP
 from peakrt_lab.crystal import make_crystal
 
-from .finders import FINDERS, MIN_PEAKS
+from .finders import FINDERS
 from .index import CHUNK, Results
+from .jobs import MIN_PEAKS
 from .programs import Stopwatch
 from .recipe import POINT_GROUP, Run
 

@@ -100,6 +100,11 @@ class Run:
         """ADU a photon."""
         return self.simulator.gain
 
+    @property
+    def pedestal(self) -> float:
+        """ADU of no photon."""
+        return self.simulator.response.offset
+
     def prepare(self) -> None:
         """Write the geometry, the mask, the cell. Raises ValueError where the folder holds another recipe's run."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -125,7 +130,12 @@ class Run:
 
     def tuning(self) -> Path:
         """The file of the frames that thresholds are tuned on: other shots of the same run."""
-        return self._frames(self.folder / "tuning.cxi", range(TUNING_START, TUNING_START + self.recipe.tune))
+        return self._frames(self.tuning_path, range(TUNING_START, TUNING_START + self.recipe.tune))
+
+    @property
+    def tuning_path(self) -> Path:
+        """Where the frames to tune on are, while they are needed."""
+        return self.folder / "tuning.cxi"
 
     def _frames(self, path: Path, numbers: Sequence[int]) -> Path:
         if not path.exists():

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from .finders import FINDERS, MIN_PEAKS, OFFERED_PEAKS, Tools
+from .finders import FINDERS
 from .index import Outcome, Results
+from .jobs import MIN_PEAKS, OFFERED_PEAKS, Tools
 from .merge import OURS, Merged
 from .recipe import VISIBLE_SNR, Run
 
@@ -72,6 +73,11 @@ def summarize_run(run: Run) -> dict[str, Any]:
         "tuned": json.loads(tuned.read_text(encoding="utf-8")) if tuned.exists() else {},
         "rows": rows,
     }
+
+
+def half_of_all(run: dict[str, Any]) -> float:
+    """Half of the frames that the finder with the most was given: a verdict asks for at least as many."""
+    return max((row["images"] for row in run["rows"].values()), default=0) / 2
 
 
 def _from(outcomes: dict[int, Outcome], peaks: int) -> dict[int, Outcome]:
@@ -198,6 +204,8 @@ def plots(summary: dict[str, Any], stem: Path) -> list[Path]:
     for ax, run in zip(axes, summary["runs"], strict=True):
         for name in shown:
             if name not in run["rows"] or FINDERS[name].settings not in ("tuned", "nothing to tune"):
+                continue
+            if run["rows"][name]["images"] < half_of_all(run):
                 continue
             pairs = run["rows"][name]["by_visible"]
             share = [right / n if n else np.nan for n, right in pairs]

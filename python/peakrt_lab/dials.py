@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from peakrt.cxi.columns import CAMERA_LENGTH, PHOTON_ENERGY
 from peakrt.cxi.reader import SlabPeaks, read_cxi_peaks
+from peakrt.event import Event
 from peakrt_geometry import Detector, read_geom
 from peakrt_geometry.panels import HC_EV_M
 
@@ -101,8 +102,43 @@ def run_dials(
     os.replace(unfinished, results)
 
 
-def find_spots(frames: Sequence[npt.NDArray[np.int32]]) -> list[SlabPeaks]:
-    """Spots that DIALS finds with its defaults.
+@dataclass(frozen=True)
+class DialsConfig:
+    """Options of DIALS' search by dispersion, extended (its default), with DIALS' defaults."""
+
+    sigma_strong: float = 3.0
+    sigma_background: float = 6.0
+    kernel: int = 3  # half the side of the window, less one half: 7 x 7 pixels
+    global_threshold: float = 0.0  # photons
+    min_pixels: int | None = None  # otherwise what DIALS takes for this kind of detector
+    max_pixels: int = 1000
+
+    def lines(self) -> list[str]:
+        """In the words of ``dials.find_spots``."""
+        dispersion, spot = "spotfinder.threshold.dispersion", "spotfinder.filter"
+        least = [] if self.min_pixels is None else [f"{spot}.min_spot_size={self.min_pixels}"]
+        return [
+            "spotfinder.threshold.algorithm=dispersion_extended",
+            f"{dispersion}.sigma_strong={self.sigma_strong:g}",
+            f"{dispersion}.sigma_background={self.sigma_background:g}",
+            f"{dispersion}.global_threshold={self.global_threshold:g}",
+            f"{dispersion}.kernel_size={self.kernel},{self.kernel}",
+            f"{spot}.max_spot_size={self.max_pixels}",
+            *least,
+        ]
+
+
+def whole_photons(event: Event, detector: Detector, *, gain: float, pedestal: float) -> npt.NDArray[np.int32]:
+    """A frame as a photon-counting detector would have written it; bad pixels -2.
+
+    gain : ADU a photon; pedestal : ADU of no photon
+    """
+    photons = np.rint((event.frame - np.float32(pedestal)) / np.float32(gain)).clip(0, 2**30)
+    return np.where(event.good(detector.mask), photons, -2).astype(np.int32)
+
+
+def find_spots(frames: Sequence[npt.NDArray[np.int32]], config: DialsConfig | None = None) -> list[SlabPeaks]:
+    """Spots that DIALS finds, with its defaults unless there is a config.
 
     frames : (ss, fs) each, all of one shape; photons, bad pixels -2
     Raises as :func:`run_dials`.
@@ -110,7 +146,7 @@ def find_spots(frames: Sequence[npt.NDArray[np.int32]]) -> list[SlabPeaks]:
     with tempfile.TemporaryDirectory(prefix="peakrt-") as folder:
         path = Path(folder) / "frames.npy"
         np.save(path, np.stack(frames))
-        lines = [json.loads(line) for line in _ask("find", str(path)).splitlines()]
+        lines = [json.loads(line) for line in _ask("find", str(path), *(config or DialsConfig()).lines()).splitlines()]
     if len(lines) != len(frames):
         raise RuntimeError(f"DIALS gave back {len(lines)} of {len(frames)} frames")
     tables = [{name: np.array(line[name], float) for name in ("ss", "fs", "intensity")} for line in lines]

@@ -1,9 +1,10 @@
 """Spots and crystals by DIALS: a program for the Python that DIALS runs in, without PeakRT.
 
-    python dials_program.py find FRAMES.npy > spots.jsonl
+    python dials_program.py find FRAMES.npy [OPTION=VALUE ...] > spots.jsonl
     python dials_program.py index < job.json > results.jsonl
 
-find, with DIALS' defaults (Winter et al. (2018) Acta Cryst. D74, 85). FRAMES: (event, ss, fs) int32, photons, bad pixels -2.
+find, with DIALS' defaults, or with options in its own words (Winter et al. (2018) Acta Cryst. D74, 85). FRAMES: (event, ss, fs)
+int32, photons, bad pixels -2.
 A line of JSON a frame, ``{"ss", "fs", "intensity"}``; an integer is a pixel's centre.
 
 index, with DIALS' stills indexer (Sauter et al. (2014) Acta Cryst. D70, 3299; Brewster et al. (2018) Acta Cryst. D74, 877).
@@ -159,8 +160,11 @@ def image_set(beam: Any, detector: Any, frame: Any = None) -> Any:
     return images
 
 
-def find(frame: Any) -> dict[str, list[float]]:
-    """Spots of one frame. The detector stands anywhere: no filter asks for the resolution."""
+def find(frame: Any, options: list[str]) -> dict[str, list[float]]:
+    """Spots of one frame. The detector stands anywhere: no filter asks for the resolution.
+
+    options : as ``dials.find_spots`` takes them
+    """
     from dials.array_family import flex
     from dials.command_line.find_spots import phil_scope
     from dxtbx.model import BeamFactory, Detector, Experiment, ExperimentList
@@ -173,7 +177,7 @@ def find(frame: Any) -> dict[str, list[float]]:
     panel.set_image_size((frame.shape[1], frame.shape[0]))
     panel.set_trusted_range((-1, 2**31 - 1))
     beam = BeamFactory.make_beam(sample_to_source=(0, 0, -1), wavelength=1.0)
-    lines = "spotfinder.threshold.dispersion.gain=1\nspotfinder.mp.nproc=1\n"
+    lines = "\n".join(["spotfinder.threshold.dispersion.gain=1", "spotfinder.mp.nproc=1", *options, ""])
     images = image_set(beam, detector, flex.int(frame))
     experiments = ExperimentList([Experiment(beam=beam, detector=detector, imageset=images)])
     spots = flex.reflection_table.from_observations(experiments, phil_scope.fetch(parse(lines)).extract())
@@ -240,18 +244,18 @@ def main() -> None:
     """Do what the command line says."""
     sys.path.pop(0)  # this folder, whose dials.py is not DIALS
     if sys.argv[1] == "find":
-        find_all(sys.argv[2])
+        find_all(sys.argv[2], sys.argv[3:])
     else:
         index_all()
 
 
-def find_all(path: str) -> None:
+def find_all(path: str, options: list[str]) -> None:
     """Find the spots of all frames of a file."""
     import numpy as np
 
     for frame in np.load(path, mmap_mode="r", allow_pickle=False):
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-            spots = find(np.ascontiguousarray(frame))
+            spots = find(np.ascontiguousarray(frame), options)
         print(json.dumps(spots), flush=True)
 
 

@@ -6,7 +6,6 @@ import html
 import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from peakrt_geometry import Detector, read_geom
 
 from .calibration import calibration_error
 from .compare import Agreement, PeakSets, compare, near_any, slab_peaks, truth_sets
-from .dials import find_spots
+from .dials import find_spots, whole_photons
 from .rivals import Rival
 from .truth import Truth
 from .tune import start_of, tune
@@ -116,18 +115,12 @@ def judge_run(
     rows[0].by_threshold = _by_threshold(found, scores, expected, truth)
     if dials:
         say(f"{path.name}: DIALS")
-        photons_of = partial(_photons, detector=detector, gain=gain, pedestal=truth.pedestal)
-        spots = dict(enumerate(find_spots([photons_of(event) for event in judged]), first))
+        frames = [whole_photons(event, detector, gain=gain, pedestal=truth.pedestal) for event in judged]
+        spots = dict(enumerate(find_spots([frame.reshape(-1, frame.shape[2]) for frame in frames]), first))
         rows.append(_judge(path.stem, "DIALS", spots, None, expected, truth))
     how = f"min_snr {tuned.min_snr:g}, adc {tuned.adc_threshold:g}, pixels {tuned.min_pixels}-{tuned.max_pixels}"
     next(row for row in rows if row.finder == TUNED).note = f"{how}, background {tuned.background_radius}"
     return rows
-
-
-def _photons(event: Event, *, detector: Detector, gain: float, pedestal: float) -> npt.NDArray[np.int32]:
-    """A frame as a photon-counting detector would have written it, panels stacked; bad pixels -2."""
-    photons = np.rint((event.frame - np.float32(pedestal)) / np.float32(gain)).clip(0, 2**30)
-    return np.where(event.good(detector.mask), photons, -2).astype(np.int32).reshape(-1, event.frame.shape[2])
 
 
 def _without_gain(detector: Detector) -> Detector:

@@ -15,7 +15,8 @@ from peakrt_geometry import Detector
 
 from .compare import Agreement, PeakSets, compare, finder_sets
 
-Config = TypeVar("Config", bound=Peakfinder8Config | V3r3Config)
+#: A frozen dataclass of options.
+Config = TypeVar("Config", bound=Any)
 
 #: What is tried of each finder's options, in turn, around the best so far; PHOTONS are in photons (or ADU without a gain).
 GRIDS: dict[str, dict[str, Sequence[float]]] = {}
@@ -37,7 +38,7 @@ GRIDS["v3r3"] = {
     "npix_min": (1, 2, 3),
     "npix_max": (30, 100, 500),
 }
-PHOTONS = ("adc_threshold", "amax_thr", "atot_thr")
+PHOTONS = ("adc_threshold", "amax_thr", "atot_thr", "min_sig")
 
 
 def start_of(finder: str, gain: float) -> Peakfinder8Config | V3r3Config:
