@@ -27,7 +27,7 @@ from peakrt_geometry import (
     read_psana_geometry,
     write_geom,
 )
-from peakrt_geometry.crystfel import parse_geom
+from peakrt_geometry.crystfel import format_geom, parse_geom
 
 from .conftest import SHARED, SMALL_GEOM
 from .test_files import nexus_file
@@ -245,3 +245,17 @@ def test_crystfel_refuses_what_is_said_to_be_missing(libcrystfel: Path, tmp_path
         (tmp_path / "a.geom").write_text(text)
         command = [sys.executable, "-c", LOADER, str(libcrystfel), str(tmp_path / "a.geom"), "1.3e-10"]
         assert subprocess.run(command, capture_output=True, check=False).returncode != 0
+
+
+@pytest.mark.parametrize("name", ["cspad", "epix10k2m", "jungfrau4m", "rayonix_mx340"])
+def test_om_reads_the_geometry_that_we_write(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Panels that are turned by a right angle among them; OM counts from the corner of a pixel."""
+    monkeypatch.setattr(np, "float_", np.float64, raising=False)  # which OM 23.8.3 wants
+    om = pytest.importorskip("om.lib.geometry", exc_type=ImportError)
+    detector = load_detector(name)
+    text = format_geom(detector).replace(" eV\n", "\n").replace(" m\n", "\n")  # it takes no units
+    lines = [line + "\n" for line in text.splitlines() if not line.startswith(("mask", "peak_list"))]
+    maps = om.GeometryInformation(geometry_description=lines, geometry_format="crystfel").get_pixel_maps()
+    for axis, ours in (("x", detector.x_m), ("y", detector.y_m)):
+        apart = maps[axis].reshape(detector.shape) - ours / detector.panels[0].pixel_size_m
+        assert np.abs(apart[detector.covered]).max() < 0.51

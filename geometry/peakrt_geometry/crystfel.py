@@ -525,5 +525,6 @@ def _written_size(panel: Panel) -> float:
 
 
 def _direction_text(vector: Vector, size: float) -> str:
-    terms = [f"{value / size:+.9f}{axis}" for value, axis in zip(vector, "xyz", strict=True) if value]
-    return " ".join(terms)
+    # x and y even if they are 0: OM 23.8.3 takes 1 for the x of an fs, and for the y of an ss, that is not given
+    parts = zip(vector, "xyz", strict=True)
+    return " ".join(f"{value / size:+.9f}{axis}" for value, axis in parts if value or axis != "z")
