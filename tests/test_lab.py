@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import shutil
 import subprocess
 import sys
@@ -529,9 +530,11 @@ def test_report_judges_every_finder(run_file: Path, tmp_path: Path) -> None:
         "peakfinder8, defaults",
         "peakfinder8, tuned here",
         "v3r3",
+        "Jungfraujoch's rule",
+        "Jungfraujoch's rule, tuned here",
     ):
         assert f"| {name} |" in table
-        assert f"<td>{name}</td>" in page
+        assert f"<td>{html.escape(name)}</td>" in page
     assert page.count("<svg") == 1
     rows = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in table.splitlines() if line.startswith("| ")}
     assert float(rows["candidate"][0]) >= float(rows["peakfinder8, defaults"][0])

@@ -12,9 +12,9 @@ from typing import Any
 from peakrt.config import Peakfinder8Config
 from peakrt.event import Event
 from peakrt.sources import open_source
+from peakrt_lab import jungfraujoch
 from peakrt_lab.compare import Agreement, PeakSets, compare, truth_sets
 from peakrt_lab.dials import DialsConfig
-from peakrt_lab.jungfraujoch import JungfraujochConfig
 from peakrt_lab.tune import GRIDS, search, tune
 
 from .crystfel import Peakfinder9Config, crystfel_search, search_options
@@ -37,11 +37,7 @@ RIVAL_GRIDS: dict[str, dict[str, Sequence[float]]] = {
         "sigma_strong": (3.0, 5.0, 7.0),
         "min_pixels": (1, 2, 3),
     },
-    "jungfraujoch": {
-        "false_pixels": (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0),
-        "signal_to_noise": (3.0, 4.0, 5.0, 6.0),
-        "min_pixels": (1, 2, 3),
-    },
+    "jungfraujoch": jungfraujoch.GRID,
 }
 
 
@@ -74,7 +70,7 @@ class Frames:
         hits = crystfel_search(job, search_options(method, asdict(config)), least=0)
         return compare(self.truth, {hit.event: hit.peaks for hit in hits}, min_snr=4.0)
 
-    def by_photons(self, config: DialsConfig | JungfraujochConfig, *, rival: str) -> Agreement:
+    def by_photons(self, config: DialsConfig | jungfraujoch.JungfraujochConfig, *, rival: str) -> Agreement:
         """Of a rival that takes whole photons with the truth."""
         found = search_of(rival, asdict(config), self.run.detector)(self.photons)
         return compare(self.truth, dict(enumerate(found)), min_snr=4.0)
@@ -115,5 +111,7 @@ def _tune_one(name: str, frames: Frames, tuned: dict[str, dict[str, Any]]) -> tu
     grid = RIVAL_GRIDS[name]
     if name == "peakfinder9":
         return search(Peakfinder9Config(), grid, partial(frames.by_crystfel, method="peakfinder9"), gain=gain)
-    rival: DialsConfig | JungfraujochConfig = DialsConfig() if name == "dials" else JungfraujochConfig()
+    rival: DialsConfig | jungfraujoch.JungfraujochConfig = (
+        DialsConfig() if name == "dials" else jungfraujoch.JungfraujochConfig()
+    )
     return search(rival, grid, partial(frames.by_photons, rival=name), gain=gain)

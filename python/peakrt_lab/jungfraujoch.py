@@ -10,6 +10,7 @@ it lies. An optional limit of the interface is kept as it is by default: spots b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -34,6 +35,14 @@ class JungfraujochConfig:
     min_pixels: int = 2
     max_pixels: int = 50
     gap: float = 1.5  # in q, 1/A; spots on its far side are dropped
+
+
+#: What is tried of the options, as in tune.GRIDS.
+GRID: dict[str, Sequence[float]] = {
+    "false_pixels": (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0),
+    "signal_to_noise": (3.0, 4.0, 5.0, 6.0),
+    "min_pixels": (1, 2, 3),
+}
 
 
 class Jungfraujoch:

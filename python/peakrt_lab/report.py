@@ -21,9 +21,10 @@ from peakrt_geometry import Detector, read_geom
 from .calibration import calibration_error
 from .compare import Agreement, PeakSets, compare, near_any, slab_peaks, truth_sets
 from .dials import find_spots, whole_photons
+from .jungfraujoch import GRID, Jungfraujoch, JungfraujochConfig
 from .rivals import Rival
 from .truth import Truth
-from .tune import start_of, tune
+from .tune import search, start_of, tune
 
 #: True peaks below this SNR need not be found, and do not count against a finder that does.
 LEAST_SNR = 4.0
@@ -33,7 +34,8 @@ LEGEND = (
     "ones need not be found and do not count as false. Columns: F1, precision, recall; recall by SNR; false peaks a blank "
     "frame; share of frames rightly called hit or miss at 15 peaks; rms offset of positions in pixels; expected "
     "calibration error of the scores of found peaks. The small tables are of the network with one threshold for all frames. "
-    "peakfinder8 was tuned on a third of each run, knowing its truth, and all were judged on the rest."
+    "peakfinder8 and Jungfraujoch's rule (its self-calibrating threshold, written afresh) were tuned on a third of each run, "
+    "knowing its truth, and all were judged on the rest."
 )
 SNR_CLASSES = ((4.0, 5.0), (5.0, 7.0), (7.0, 10.0), (10.0, 15.0), (15.0, np.inf))
 
@@ -113,14 +115,26 @@ def judge_run(
     low = PeakFinder(CandidateConfig(min_score=min(THRESHOLDS)), geometry=detector)
     found, scores = _find(low, judged, first)
     rows[0].by_threshold = _by_threshold(found, scores, expected, truth)
+    frames = [whole_photons(event, detector, gain=gain, pedestal=truth.pedestal) for event in events]
+    say(f"{path.name}: tuning Jungfraujoch's rule on {first} events")
+    rule = _tuned_rule(frames[:first], {k: every[k] for k in range(first)}, detector)
+    for name, config in (("Jungfraujoch's rule", JungfraujochConfig()), ("Jungfraujoch's rule, tuned here", rule)):
+        spots = dict(enumerate(map(Jungfraujoch(config, detector), frames[first:]), first))
+        rows.append(_judge(path.stem, name, spots, None, expected, truth))
     if dials:
         say(f"{path.name}: DIALS")
-        frames = [whole_photons(event, detector, gain=gain, pedestal=truth.pedestal) for event in judged]
-        spots = dict(enumerate(find_spots([frame.reshape(-1, frame.shape[2]) for frame in frames]), first))
+        spots = dict(enumerate(find_spots([frame.reshape(-1, frame.shape[2]) for frame in frames[first:]]), first))
         rows.append(_judge(path.stem, "DIALS", spots, None, expected, truth))
     how = f"min_snr {tuned.min_snr:g}, adc {tuned.adc_threshold:g}, pixels {tuned.min_pixels}-{tuned.max_pixels}"
     next(row for row in rows if row.finder == TUNED).note = f"{how}, background {tuned.background_radius}"
     return rows
+
+
+def _tuned_rule(frames: list[npt.NDArray[np.int32]], truth: PeakSets, detector: Detector) -> JungfraujochConfig:
+    def agreement(config: JungfraujochConfig) -> Agreement:
+        return compare(truth, dict(enumerate(map(Jungfraujoch(config, detector), frames))), min_snr=LEAST_SNR)
+
+    return search(JungfraujochConfig(), GRID, agreement, gain=1.0)[0]
 
 
 def _without_gain(detector: Detector) -> Detector:
