@@ -406,11 +406,13 @@ def test_planted_gain_is_found_or_unknown(gain: float, read: float, common: floa
 
 def test_frames_together_tell_a_gain_that_one_does_not() -> None:
     """A finder asks its first frames one by one, and takes the gain as known once all of them tell it."""
+    from peakrt.arrays import GoodPixels
     from peakrt.finders.candidate import GainEstimator
     from peakrt.finders.learned import Learned
 
     mask, lore, gain = np.ones((1, 1024, 1024), bool), Learned(None), 20.0
-    keeper, proposer = GainEstimator(mask, PLANTED_ASICS, lore), Proposer(mask, asics=PLANTED_ASICS)
+    keeper = GainEstimator(GoodPixels.of(mask, mask.shape), PLANTED_ASICS, lore)
+    proposer = Proposer(mask, asics=PLANTED_ASICS)
     given = [keeper(planted_frame(np.random.default_rng([9, k]), gain, 1.5, 1.0, 0.5), proposer) for k in range(8)]
     assert lore.gain == pytest.approx(gain, rel=0.4)
     assert given[-1] == lore.gain

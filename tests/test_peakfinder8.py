@@ -134,10 +134,10 @@ def test_sampled_equals_ondamonitor_with_the_same_sample() -> None:
     bins = np.rint(radius).astype(int).ravel()
     pixels, owners = [], []
     for b in range(bins.max() + 1):
-        members = np.flatnonzero((bins == b) & mask.ravel())
-        keep = min(len(members), 20)
-        pixels += [members[(2 * k + 1) * len(members) // (2 * keep)] for k in range(keep)]
-        owners += [b] * keep
+        members = np.flatnonzero(bins == b)
+        listed = twins.samples_of_bin(members, mask.ravel()[members] != 0, 20)
+        pixels += list(listed[listed >= 0])
+        owners += [b] * int((listed >= 0).sum())
     sample = (np.array(pixels, np.int32), np.array(owners, np.int32))
     same_as_om(plan(frame), peers.om_peakfinder8(frame, mask, radius, (192, 192), OPTIONS, sample))
 

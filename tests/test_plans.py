@@ -13,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peakrt import _native
-from peakrt.arrays import as_mask, as_mask_bits, whole_panels
+from peakrt.arrays import GoodPixels, as_mask, as_mask_bits, whole_panels
 from peakrt.finders.peakfinder8 import Peakfinder8
 from peakrt.finders.proposer import CANDIDATE, Proposer
+
+from .twins import samples_of_bin
 
 SAMPLES, LANES, TILE, WINDOW, WINDOWS = 128, 32, 8, 16, 512  # candidate.hpp, radial_plan.hpp
 OPTIONS: dict[str, Any] = {"adc_threshold": 20.0, "min_snr": 4.0, "min_pixels": 1, "max_pixels": 50, "background_radius": 3}  # fmt: skip
@@ -72,16 +74,17 @@ def cases(n_masks: int) -> st.SearchStrategy[Case]:
 def plan_twin(case: Case, mask: np.ndarray) -> dict[str, np.ndarray]:
     """The arrays of a proposer's plan, one plain step after the other."""
     n_bins = int(np.ceil(case.radius.max())) + 1
-    bins = np.where(mask, np.rint(case.radius).astype(int), n_bins).ravel()
-    chosen = []
+    every = np.rint(case.radius).astype(int).ravel()
+    bins = np.where(mask.ravel(), every, n_bins)
+    chosen, depth = [], []
     for b in range(n_bins):
-        pixels = np.flatnonzero(bins == b)
-        keep = min(len(pixels), SAMPLES)
-        chosen.append(pixels[(2 * np.arange(keep) + 1) * len(pixels) // (2 * keep)] if keep else pixels)
+        pixels = np.flatnonzero(every == b)
+        depth.append(min(len(pixels), SAMPLES))
+        chosen.append(samples_of_bin(pixels, mask.ravel()[pixels], SAMPLES))
     order, first, deep = [], [], []
     for group in range(0, n_bins, LANES):
         lanes = chosen[group : group + LANES]
-        block = np.full((max(map(len, lanes)), LANES), -1)
+        block = np.full((max(depth[group : group + LANES]), LANES), -1)
         for lane, pixels in enumerate(lanes):
             block[: len(pixels), lane] = pixels
         first.append(sum(map(len, order)))
@@ -150,9 +153,9 @@ def test_derived_proposer_equals_a_new_one(case: Case, radial: bool, parents: li
     """Along a chain, and from a proposer that was derived from already; with no change of the mask as well."""
     made = [case.proposer(case.masks[0], radial)]
     for parent, mask in zip(parents, case.masks[1:], strict=False):
-        made.append(made[parent % len(made)].with_mask(mask))
+        made.append(made[parent % len(made)].with_good(GoodPixels.of(mask, case.shape)))
         assert_same_results(made[-1], case.proposer(mask, radial), case.frame)
-    assert_same_results(made[-1].with_mask(mask), made[-1], case.frame)
+    assert_same_results(made[-1].with_good(GoodPixels.of(mask, case.shape)), made[-1], case.frame)
     assert_same_results(made[0], case.proposer(case.masks[0], radial), case.frame)
 
 
@@ -163,35 +166,43 @@ def test_derived_peakfinder8_equals_a_new_one(case: Case, samples: int) -> None:
     finder = Peakfinder8(case.masks[0], case.radius, **options)
     plan = _native.Plan(as_mask(case.masks[0], case.shape), case.radius, case.asics, samples)
     for mask in case.masks[1:]:
-        finder, plan = finder.with_mask(mask), plan.with_mask(as_mask_bits(mask, case.shape))
+        finder = finder.with_good(GoodPixels.of(mask, case.shape))
+        plan = plan.with_mask(as_mask_bits(mask, case.shape))
         new = _native.Plan(as_mask(mask, case.shape), case.radius, case.asics, samples)
         assert_same_arrays(plan.arrays(), new.arrays())
         assert finder(case.frame).tobytes() == Peakfinder8(mask, case.radius, **options)(case.frame).tobytes()
 
 
-def test_bin_of_more_pixels_than_fit_16_bits() -> None:
-    """Ranks within a bin are kept in 16 bits; a larger bin takes the way of a new plan."""
-    rng = np.random.default_rng(1)
-    frame = rng.poisson(5.0, (1, 300, 300)).astype(np.float32)
-    for largest in (65535, 65536):
-        radius = np.zeros(frame.size, np.float32)
-        radius[largest:] = 1
-        radius = radius.reshape(frame.shape)
-        mask = rng.random(frame.shape) > 0.05
-        derived = Proposer(np.ones(frame.shape, bool), radius).with_mask(mask)
-        assert_same_results(derived, Proposer(mask, radius), frame)
+def test_bins_that_lose_many_pixels_are_listed_anew() -> None:
+    """A beam stop's arm and a panel that is off: all that is good of a bin counts, up to as many pixels as elsewhere."""
+    shape = (2, 300, 300)
+    radius = np.tile(np.hypot(*np.mgrid[:300, :300]), (2, 1, 1)).astype(np.float32)
+    mask = np.ones(shape, bool)
+    mask[0, :, 20:140] = False
+    mask[1] = False
+    new = Proposer(mask, radius)
+    listed = new.plan_arrays()["order"]
+    pixels = np.bincount(np.rint(radius).astype(int)[mask])
+    of_bin = np.bincount(np.rint(radius.flat[listed[listed >= 0]]).astype(int), minlength=len(pixels))[: len(pixels)]
+    least = np.minimum(pixels, SAMPLES)
+    assert (of_bin >= 3 * least // 4).all()
+    assert (of_bin == least).sum() > 200
+    derived = Proposer(np.ones(shape, bool), radius).with_good(GoodPixels.of(mask, shape))
+    assert_same_results(derived, new, np.random.default_rng(1).poisson(5.0, shape).astype(np.float32))
 
 
 def test_mask_of_another_size_is_refused() -> None:
     proposer = Proposer(np.ones((1, 32, 32), bool))
     with pytest.raises(ValueError, match=r"mask has shape \(1, 32, 31\), the frame needs \(1, 32, 32\)"):
-        proposer.with_mask(np.ones((1, 32, 31), bool))
+        GoodPixels.of(np.ones((1, 32, 31), bool), (1, 32, 32))
+    with pytest.raises(ValueError, match="a mask of 152 words"):
+        proposer.with_good(GoodPixels.of(None, (1, 32, 300)))
 
 
 def test_any_true_byte_is_good() -> None:
     """A bool array that was cast from bytes may hold other true values than 1."""
     mask = np.random.default_rng(2).choice(np.array([0, 1, 2, 255], np.uint8), (1, 50, 60)).view(bool)
-    proposer = Proposer(np.ones(mask.shape, bool)).with_mask(mask)
+    proposer = Proposer(np.ones(mask.shape, bool)).with_good(GoodPixels.of(mask, mask.shape))
     assert_same_arrays(proposer.plan_arrays(), Proposer(mask.view(np.uint8) > 0).plan_arrays())
 
 
@@ -203,7 +214,7 @@ def test_threads_derive_from_one_new_proposer() -> None:
 
     def derive(number: int) -> None:
         start.wait()
-        derived[number] = first.with_mask(case.masks[number])
+        derived[number] = first.with_good(GoodPixels.of(case.masks[number], case.shape))
 
     threads = [threading.Thread(target=derive, args=(number,)) for number in range(len(case.masks))]
     for thread in threads:
@@ -220,11 +231,12 @@ def test_plans_outlive_their_parents_and_are_freed() -> None:
     frame = rng.poisson(5.0, (1, 1024, 1024)).astype(np.float32)
     radius = np.hypot(*np.mgrid[:1024, :1024]).astype(np.float32)[None]
     masks = [rng.random(frame.shape) > 0.03 for _ in range(2)]
-    proposer = Proposer(masks[0], radius).with_mask(masks[1])
+    bits = [GoodPixels.of(mask, frame.shape) for mask in masks]
+    proposer = Proposer(masks[0], radius).with_good(bits[1])
     gc.collect()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for number in range(200):
-        proposer = proposer.with_mask(masks[number % 2])
+        proposer = proposer.with_good(bits[number % 2])
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
     assert proposer.candidates.dtype == CANDIDATE
     assert_same_results(proposer, Proposer(masks[1], radius), frame)
@@ -232,5 +244,5 @@ def test_plans_outlive_their_parents_and_are_freed() -> None:
 
 def test_default_asics_are_the_panels() -> None:
     mask = np.random.default_rng(4).random((2, 40, 50)) > 0.1
-    derived = Proposer(np.ones(mask.shape, bool)).with_mask(mask)
+    derived = Proposer(np.ones(mask.shape, bool)).with_good(GoodPixels.of(mask, mask.shape))
     assert_same_arrays(derived.plan_arrays(), Proposer(mask, asics=whole_panels(mask.shape)).plan_arrays())

@@ -217,10 +217,10 @@ def four_connected(inside: np.ndarray, seed: tuple[int, int]) -> list[tuple[int,
 
 
 def _samples(bins: np.ndarray, mask: np.ndarray, number: int) -> np.ndarray:
-    """Pixels of a bin that the statistics look at: 128, evenly along its raster order."""
-    pixels = np.flatnonzero((bins.ravel() == number) & mask.ravel())
-    keep = min(len(pixels), 128)
-    return pixels[[(2 * k + 1) * len(pixels) // (2 * keep) for k in range(keep)]] if keep else pixels
+    """Pixels of a bin that the statistics look at: 128, evenly along its raster order, and of these the good ones."""
+    pixels = np.flatnonzero(bins.ravel() == number)
+    listed = samples_of_bin(pixels, mask.ravel()[pixels] != 0, 128)
+    return listed[listed >= 0]
 
 
 def sigma_units(
@@ -320,3 +320,19 @@ def propose(
     margin = np.minimum.reduce([np.max(tests, 0), bright, merit - highest])
     margin[~mask | (photons == 1) & ~good] = -np.inf
     return {(int(i), int(j)): float(margin[i, j]) for i, j in np.argwhere(margin > -0.02)}, z
+
+
+def evenly(pixels: np.ndarray, most: int) -> np.ndarray:
+    """At most so many of some pixels, evenly spaced."""
+    keep = min(len(pixels), most)
+    return pixels[(2 * np.arange(keep) + 1) * len(pixels) // (2 * keep)] if keep else pixels
+
+
+def samples_of_bin(pixels: np.ndarray, good: np.ndarray, most: int) -> np.ndarray:
+    """What a plan lists of a bin's pixels: some, -1 in the place of bad ones; anew of good ones where many are bad.
+
+    pixels : places in a flat frame; good : of each; most : to list
+    """
+    listed, is_good = evenly(pixels, most), evenly(good, most)
+    anew = 4 * (~is_good).sum() > len(listed) and good.sum() > is_good.sum()
+    return evenly(pixels[good], most) if anew else np.where(is_good, listed, -1)

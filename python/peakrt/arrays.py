@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,35 @@ def as_mask_bits(mask: npt.ArrayLike | None, shape: tuple[int, ...]) -> npt.NDAr
     words = np.zeros(array.size // 64 + 2, "<u8")
     words.view(np.uint8)[: packed.size] = packed
     return words.astype(np.uint64, copy=False)
+
+
+class GoodPixels:
+    """Good pixels of a frame, as bits or as an array: the one is made from the other when it is first asked for.
+
+    shape : (panel, ss, fs); bits : as :func:`as_mask_bits` gives them
+    """
+
+    def __init__(self, shape: tuple[int, ...], bits: npt.NDArray[np.uint64]) -> None:
+        self.shape, self.bits = shape, bits
+
+    @classmethod
+    def of(cls, mask: npt.ArrayLike | None, shape: tuple[int, ...]) -> GoodPixels:
+        """Those of a mask (nonzero = good; None: all). Raises ValueError if it has another number of pixels."""
+        return cls(shape, as_mask_bits(mask, shape))
+
+    @cached_property
+    def array(self) -> npt.NDArray[np.bool_]:
+        """True = good: (panel, ss, fs)."""
+        count = int(np.prod(self.shape))
+        return np.unpackbits(self._bytes, count=count, bitorder="little").view(bool).reshape(self.shape)
+
+    def at(self, pixels: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
+        """Of some pixels, by their place in a flat frame: an array of their shape."""
+        return (self._bytes[pixels >> 3] >> (pixels & 7).astype(np.uint8) & np.uint8(1)).view(bool)
+
+    @property
+    def _bytes(self) -> npt.NDArray[np.uint8]:
+        return self.bits.astype("<u8", copy=False).view(np.uint8)
 
 
 def _of_size(mask: Any, shape: tuple[int, ...]) -> npt.NDArray[Any]:

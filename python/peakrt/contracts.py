@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from peakrt_geometry import Detector
 
-from .arrays import whole_panels
+from .arrays import GoodPixels, whole_panels
 from .config import Config, HitConfig, OutputConfig
 from .event import Event
 from .finders.learned import Learned, LearnedState, Turn
@@ -196,7 +196,7 @@ class FrameFinder(Protocol):
     def clone(self) -> FrameFinder:
         """One that shares the plan but may run in another thread."""
 
-    def with_good(self, good: npt.NDArray[np.bool_]) -> FrameFinder | None:
+    def with_good(self, good: GoodPixels) -> FrameFinder | None:
         """One for another mask, made from this one's plan; None where that is no faster than making it anew."""
 
 
@@ -245,7 +245,7 @@ class Stateless:
         self,
         find: Callable[[npt.NDArray[Any]], PeakArray],
         clone: Callable[[], FrameFinder] | None = None,
-        with_good: Callable[[npt.NDArray[np.bool_]], FrameFinder] | None = None,
+        with_good: Callable[[GoodPixels], FrameFinder] | None = None,
     ) -> None:
         self._find, self._clone, self._with_good = find, clone, with_good
 
@@ -257,6 +257,6 @@ class Stateless:
         """One for another thread: itself, unless it has memory of its own."""
         return self if self._clone is None else self._clone()
 
-    def with_good(self, good: npt.NDArray[np.bool_]) -> FrameFinder | None:
+    def with_good(self, good: GoodPixels) -> FrameFinder | None:
         """One for another mask; None, so that it is made anew, unless it has a plan to derive one from."""
         return None if self._with_good is None else self._with_good(good)

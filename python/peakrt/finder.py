@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from peakrt_geometry import Detector
 
-from .arrays import as_frame, as_radius
+from .arrays import GoodPixels, as_frame, as_radius
 from .config import CandidateConfig, Config, SegmentationConfig
 from .contracts import BatchFinder, Engine, FrameFinder, Setup
 from .finders.learned import EventOrder, Learned, LearnedState, Turn
@@ -83,7 +83,7 @@ class PeakFinder:
         self._learned = Learned(known)
         self._plans: ByMask[FrameFinder] = ByMask(self._masks, self._make_plan)
         self._artifact_plans: ByMask[SegmentationFinder] | None = None
-        self._batches: tuple[Good, BatchFinder] | None = None
+        self._batches: tuple[GoodPixels, BatchFinder] | None = None
 
     @property
     def gain(self) -> float | None:
@@ -110,12 +110,12 @@ class PeakFinder:
         if self._batches is not None:
             self._batches[1].tell_learned()
 
-    def _setup(self, good: Good) -> Setup:
+    def _setup(self, good: GoodPixels) -> Setup:
         geometry = self.geometry
         asics, gain = (None, None) if geometry is None else (geometry.asics, geometry.photon_gain)
-        return Setup(self.config, good, self._radius, asics, self._learned, gain, self._model, self._cpu_engine)
+        return Setup(self.config, good.array, self._radius, asics, self._learned, gain, self._model, self._cpu_engine)
 
-    def _make_plan(self, good: Good, similar: FrameFinder | None) -> FrameFinder:
+    def _make_plan(self, good: GoodPixels, similar: FrameFinder | None) -> FrameFinder:
         derived = None if similar is None else similar.with_good(good)
         return derived or self._kind.on_cpu(self._setup(good))
 
@@ -134,7 +134,7 @@ class PeakFinder:
 
     def mask_for(self, event_mask: Good | None, shape: tuple[int, ...]) -> Good:
         """Good pixels of an event: the geometry's, the caller's and the event's own."""
-        return self._plans.get(event_mask, shape).good
+        return self._plans.get(event_mask, shape).good.array
 
     # One frame
 
@@ -175,7 +175,7 @@ class PeakFinder:
             self._artifact_plans = ByMask(self._masks, self._make_artifact_plan)
         return self._artifact_plans.get(mask, array.shape).plan.artifacts(array)
 
-    def _make_artifact_plan(self, good: Good, similar: SegmentationFinder | None) -> SegmentationFinder:
+    def _make_artifact_plan(self, good: GoodPixels, similar: SegmentationFinder | None) -> SegmentationFinder:
         if similar is not None:
             return similar.with_good(good)
         config = SegmentationConfig()
@@ -271,11 +271,12 @@ class PeakFinder:
         return self._batches[1]
 
 
-def check_numbers(frame: npt.NDArray[Any], good: Good) -> None:
+def check_numbers(frame: npt.NDArray[Any], good: GoodPixels) -> None:
     """Raise ValueError for a frame without a good pixel that is a number; a look at some of them settles most frames."""
-    if frame.dtype.kind != "f" or np.isfinite(frame.reshape(-1)[::1009][good.reshape(-1)[::1009]]).any():
+    some = np.arange(0, frame.size, 10007)  # a prime, so that columns of all kinds are among them
+    if frame.dtype.kind != "f" or np.isfinite(frame.reshape(-1)[some][good.at(some)]).any():
         return
-    if not np.isfinite(frame[good]).any():
+    if not np.isfinite(frame[good.array]).any():
         raise ValueError("no good pixel of the frame is a number (all NaN or infinite): check the data and the mask")
 
 

@@ -1,7 +1,7 @@
 """Good pixels: the one place where the geometry's mask, the caller's and an event's own are put together.
 
 Finders make a plan for a mask, which takes about as long as finding the peaks of a frame, so plans are kept by mask
-(:class:`ByMask`), and new ones derived from the last: a source may change between masks, or bring one for every event.
+(:class:`ByMask`), and new ones derived from the first: a source may change between masks, or bring one for every event.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ import numpy.typing as npt
 
 from peakrt_geometry import Detector
 
+from .arrays import GoodPixels, as_mask_bits
+
 Good = npt.NDArray[np.bool_]
 Plan = TypeVar("Plan")
 
 #: Plans kept at a time. One for 4 megapixels takes some 14 MB beside what all share, so eight stay below the memory of a rank.
 MOST_PLANS = 8
-#: Plans kept until a mask comes again that was dropped: where every event has its own, more would only take memory.
-FIRST_PLANS = 3
+#: Plans kept until a mask comes again that was dropped: where every event has its own, each plan changes the lists of the
+#: one before in their place, where the processor's cache still has them.
+FIRST_PLANS = 1
 
 
 class Masks:
@@ -34,34 +37,34 @@ class Masks:
 
     def __init__(self, geometry: Detector | None, given: npt.ArrayLike | None) -> None:
         self._geometry = geometry
-        self._static = _static_mask(geometry, given)
-        self._all_good = self._static is None or bool(self._static.all())
+        static = _static_mask(geometry, given)
+        self._static = None if static is None else GoodPixels.of(static, static.shape)
         self._looks = None if geometry is None else _looks(geometry)
 
-    def combine(self, event_mask: Good | None, shape: tuple[int, ...]) -> Good:
-        """The good pixels of an event: (panel, ss, fs).
+    def combine(self, event_bits: npt.NDArray[np.uint64] | None, shape: tuple[int, ...]) -> GoodPixels:
+        """The good pixels of an event.
 
-        event_mask : of the event itself, True = good, or None; shape : of its frame
+        event_bits : its own, as :func:`as_mask_bits` gives them, or None; shape : (panel, ss, fs) of its frame
         Raises ValueError for another shape, and for a panel that is left without a good pixel.
         """
-        if self._static is not None and self._static.shape != shape:
-            raise ValueError(f"frame has shape {shape}, the geometry or mask needs {self._static.shape}")
-        if event_mask is not None and self._all_good and event_mask.shape == shape and event_mask.dtype == np.bool_:
-            good = event_mask
+        static = self._static
+        if static is None:
+            good = GoodPixels.of(None, shape) if event_bits is None else GoodPixels(shape, event_bits)
+        elif static.shape != shape:
+            raise ValueError(f"frame has shape {shape}, the geometry or mask needs {static.shape}")
         else:
-            good = np.ones(shape, bool) if self._static is None else self._static
-            good = good if event_mask is None else good & event_mask
+            good = static if event_bits is None else GoodPixels(shape, static.bits & event_bits)
         self._check_panels(good)
         return good
 
-    def _check_panels(self, good: Good) -> None:
+    def _check_panels(self, good: GoodPixels) -> None:
         geometry = self._geometry
-        if geometry is None:
+        if geometry is None or self._looks is None:
             return
-        for number in np.flatnonzero(~good.reshape(-1)[self._looks].any(1)):
+        for number in np.flatnonzero(~good.at(self._looks).any(1)):
             asic = geometry.panels[number]
             panel, min_ss, end_ss, min_fs, end_fs = geometry.asics[number]
-            if not asic.no_index and not good[panel, min_ss:end_ss, min_fs:end_fs].any():
+            if not asic.no_index and not good.array[panel, min_ss:end_ss, min_fs:end_fs].any():
                 raise ValueError(
                     f"panel {asic.name} of {geometry.name} has no good pixel: check the mask, or write "
                     f"'{asic.name}/no_index = 1' into the geometry if the panel is off"
@@ -91,7 +94,7 @@ def _static_mask(geometry: Detector | None, given: npt.ArrayLike | None) -> Good
 class Prepared(Generic[Plan]):
     """The good pixels of an event, and the plan for them, which is made when it is first asked for."""
 
-    def __init__(self, good: Good, make: Callable[[Good], Plan]) -> None:
+    def __init__(self, good: GoodPixels, make: Callable[[GoodPixels], Plan]) -> None:
         self.good, self._make = good, make
 
     @cached_property
@@ -101,27 +104,26 @@ class Prepared(Generic[Plan]):
 
 
 class _Key:
-    """Tells the masks of events apart: the shape of the frame and the mask's bits, none where it has no mask.
+    """Tells the masks of events apart: the shape of the frame and the mask's bits, None where it has no mask.
 
-    Masks are compared whole, but some of their bytes first, which settles it where they differ.
+    Masks are compared whole, but some of their words first, which settles it where they differ.
     """
 
     def __init__(self, event_mask: Good | None, shape: tuple[int, ...]) -> None:
         self._shape = shape
-        self._bits = np.empty(0, np.uint8) if event_mask is None else np.packbits(event_mask)
-        self._some = self._bits[::_LOOK]
+        self.bits = None if event_mask is None else as_mask_bits(event_mask, shape)
+        self._some = None if self.bits is None else self.bits[::_LOOK].tobytes()
 
     def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, _Key) and self._shape == other._shape
-            and np.array_equal(self._some, other._some) and np.array_equal(self._bits, other._bits)
-        )  # fmt: skip
+        if not isinstance(other, _Key) or self._shape != other._shape or self._some != other._some:
+            return False
+        return self.bits is None or other.bits is None or np.array_equal(self.bits, other.bits)
 
     __hash__ = None  # type: ignore[assignment]
 
 
-#: Of so many bytes of a mask one is looked at first: a prime, which no multiple of a detector's row is.
-_LOOK = 251
+#: Of so many words of a mask one is looked at first: a prime, which no multiple of a detector's row is.
+_LOOK = 31
 
 
 class ByMask(Generic[Plan]):
@@ -130,12 +132,12 @@ class ByMask(Generic[Plan]):
     make : a plan for good pixels, given one for other pixels to derive it from, or None
     """
 
-    def __init__(self, masks: Masks, make: Callable[[Good, Plan | None], Plan]) -> None:
+    def __init__(self, masks: Masks, make: Callable[[GoodPixels, Plan | None], Plan]) -> None:
         self._masks, self._make = masks, make
         self._kept: list[tuple[_Key, Prepared[Plan]]] = []  # the last one used at the end
         self._room = FIRST_PLANS
         self._dropped: list[_Key] = []  # the last ones
-        self._newest: tuple[tuple[int, ...], Plan] | None = None
+        self._parent: tuple[tuple[int, ...], Plan] | None = None  # of which plans are derived: the first of its shape
         self._last_mask: Good | None = None
         self._last: Prepared[Plan] | None = None
 
@@ -146,7 +148,7 @@ class ByMask(Generic[Plan]):
         key = _Key(event_mask, shape)
         prepared = self._take(key)
         if prepared is None:
-            prepared = Prepared(self._masks.combine(event_mask, shape), self._make_plan)
+            prepared = Prepared(self._masks.combine(key.bits, shape), self._make_plan)
             if key in self._dropped:
                 self._room = min(self._room + 1, MOST_PLANS)
         self._kept.append((key, prepared))
@@ -162,18 +164,21 @@ class ByMask(Generic[Plan]):
                 return prepared
         return None
 
-    def _make_plan(self, good: Good) -> Plan:
-        similar = None if self._newest is None or self._newest[0] != good.shape else self._newest[1]
-        plan = self._make(good, similar)
-        self._newest = good.shape, plan
+    def _make_plan(self, good: GoodPixels) -> Plan:
+        parent = None if self._parent is None or self._parent[0] != good.shape else self._parent[1]
+        plan = self._make(good, parent)
+        if parent is None:
+            self._parent = good.shape, plan
         return plan
 
-    def clone(self, clone_plan: Callable[[Plan], Plan], make: Callable[[Good, Plan | None], Plan]) -> ByMask[Plan]:
+    def clone(
+        self, clone_plan: Callable[[Plan], Plan], make: Callable[[GoodPixels, Plan | None], Plan]
+    ) -> ByMask[Plan]:
         """The plans that were made, for another thread. clone_plan : gives a plan that may be used beside the first."""
         other = ByMask(self._masks, make)
         for key, prepared in self._kept:
             if "plan" in vars(prepared):
                 plan = clone_plan(prepared.plan)
                 other._kept.append((key, Prepared(prepared.good, lambda good, plan=plan: plan)))  # type: ignore[misc]
-                other._newest = prepared.good.shape, plan
+                other._parent = prepared.good.shape, plan
         return other

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from peakrt import PEAK
-from peakrt.arrays import NATIVE_TYPES
+from peakrt.arrays import NATIVE_TYPES, GoodPixels
 from peakrt.config import CandidateConfig, Config, Peakfinder8Config, V3r3Config
 from peakrt.finder import PeakFinder
 from peakrt.finders.components import label, measure
@@ -147,7 +147,7 @@ def classical(folder: Path) -> Target:
             **(usual if harmless else draw_options(draw, usual | {"samples_per_bin": draw.choice((0, 3, 100))})),
         )
         if draw.random() < 0.3:
-            finder = finder.with_mask(draw_mask(draw, shape))
+            finder = finder.with_good(GoodPixels.of(draw_mask(draw, shape), shape))
         for _ in range(2):  # the second over what the first has left behind
             _check(finder(draw_frame(draw, shape)), shape)
 
@@ -178,7 +178,7 @@ def proposer(folder: Path) -> Target:
         radius = draw_radius(draw, shape) if draw.random() < 0.5 else None
         finder = Proposer(np.ones(shape) if mask is None else mask, radius, asics=draw_asics(draw, shape))
         if draw.random() < 0.3:
-            finder = finder.with_mask(np.ones(shape))
+            finder = finder.with_good(GoodPixels.of(draw_mask(draw, shape), shape))
         for _ in range(2):
             gain = draw.choice(_REALS) if draw.random() < 0.2 else draw.choice((0.5, 1.0, 10.0))
             frame = draw_frame(draw, shape)

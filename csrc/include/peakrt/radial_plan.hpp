@@ -1,9 +1,10 @@
 // Which bin each pixel lies in, and which pixels the statistics of a bin look at: what depends on geometry and mask.
 //
-// A plan is made in one of two ways, with the same result: from nothing, in one pass over the pixels; or for another
-// mask of the same geometry, from pixels that are sorted once, which takes a fraction of the time. The lists of a plan
-// that is gone are kept and changed for the next one, so that a mask for every event needs no new memory for every
-// event.
+// Where the statistics look at some pixels of a bin only, these belong to the geometry: evenly spaced among all pixels
+// of the bin. A mask takes the bad ones out of the list, and only a bin that loses many of them is listed anew, from
+// its good pixels. So a plan for another mask is a copy with few changes, and the same as one made from nothing. The
+// lists of a plan that is gone are kept and changed for the next one, so that a mask for every event needs no new
+// memory for every event.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -39,38 +40,29 @@ inline int count_bits(std::uint64_t bits) { return int(count_in_bytes(bits) * 0x
 // mask: 1 = good, 0 = bad
 std::vector<std::uint64_t> good_bits(const std::uint8_t* mask, std::int64_t pixels);
 
-// Of a pixel: its bin, and how many pixels of the bin come before it.
-struct Place {
-  std::uint16_t bin, rank;
-};
-
 // What a plan lists for one mask.
 struct RadialLists {
   std::vector<std::uint16_t> bin;        // of each pixel; n_bins where the mask is bad
   std::vector<std::int32_t> bin_pixels;  // good pixels of each bin; last, the bad pixels of the frame
-  std::vector<std::int32_t> order;       // pixel of each (group, row, lane); -1 is padding
+  std::vector<std::int32_t> order;       // pixel of each (group, row, lane); -1 is padding, or a bad pixel
   std::vector<BinGroup> groups;
-  // Where the lists were made from the order of the pixels, to be changed for another mask; else empty.
-  std::vector<std::uint64_t> bad;        // one bit a pixel
-  std::vector<std::uint16_t> bad_ranks;  // of the bad pixels, among all pixels of the bin, ascending, bin by bin
-  std::vector<std::int32_t> bad_first;   // where a bin's start in bad_ranks, and the end
+  std::vector<std::uint64_t> bad;  // one bit a pixel
 };
 
-// The bin of each pixel, good or bad. The plans of all masks share it.
+// The bin of each pixel, good or bad, and what is listed of a bin. The plans of all masks share it.
 class RadialBins {
  public:
   // All pixels, good or bad, sorted by bin; within a bin they are in raster order.
-  struct Order {
+  struct Sorted {
     std::vector<std::int64_t> start;        // of each bin, and the end
     std::unique_ptr<std::int32_t[]> pixel;  // at each position
-    std::unique_ptr<std::uint16_t[]> rank;  // of each pixel among those of its bin
-    bool usable;  // no bin has so many pixels (one of 10,000 pixels radius has) that rank overflows
   };
 
-  // radius: of each pixel, in pixels, >= 0
-  RadialBins(Shape shape, const float* radius);
-  // The order is made when it is first asked for: it takes 6 bytes a pixel, which a run with one mask never needs.
-  const Order& order() const;
+  // radius: of each pixel, in pixels, >= 0; samples_per_bin: pixels of a bin, at most, that are listed; 0: all that are
+  // good
+  RadialBins(Shape shape, const float* radius, int samples_per_bin);
+  // Pixels are sorted when it is first asked for: that takes 4 bytes a pixel, which many masks never need.
+  const Sorted& sorted() const;
   // Keeps the lists of a plan that is gone, and gives them to the next one; of several the last.
   void keep(RadialLists&& lists) const;
   RadialLists take() const;
@@ -80,11 +72,20 @@ class RadialBins {
   const std::int64_t pixels;
   int n_bins;
   std::vector<std::uint16_t> bin;
-  std::vector<std::uint16_t> lowest;  // bin of every kStep pixels: neighbours' bins are near each other
+  std::vector<std::uint16_t> lowest;     // bin of every kStep pixels: neighbours' bins are near each other
+  std::vector<std::int32_t> bin_pixels;  // of each bin, and 0
+  // What is listed where all pixels are good; empty where all of them are.
+  std::vector<std::int32_t> order;
+  std::vector<BinGroup> groups;
+  // Where in order a pixel stands: place[before[i / 64] + how many are listed of its word before it].
+  std::vector<std::uint64_t> listed;  // one bit a pixel
+  std::vector<std::int32_t> before, place;
 
  private:
-  mutable std::once_flag sorted_;
-  mutable Order order_;
+  void find_places();
+
+  mutable std::once_flag once_;
+  mutable Sorted sorted_;
   mutable std::mutex spare_lock_;
   mutable RadialLists spare_;
 };
@@ -93,7 +94,7 @@ struct RadialPlan : RadialLists {
   Shape shape;
   std::vector<Asic> asics;
   int n_bins;
-  int samples_per_bin;  // good pixels of a bin, at most, that order lists; 0: all
+  int samples_per_bin;  // pixels of a bin, at most, that order lists; 0: all good ones
   std::shared_ptr<const RadialBins> shared;
 
   // mask: 1 = good, 0 = bad; radius: pixels, >= 0.
@@ -105,18 +106,10 @@ struct RadialPlan : RadialLists {
   ~RadialPlan();
 
  private:
-  void list_in_one_pass(const std::uint8_t* mask);
-  void list_from_order(const std::uint64_t* good);
-  // Takes over a mask in bad and bin; returns the places of the pixels that became good or bad, in raster order.
-  // afresh: all were good before
-  std::vector<Place> change_mask(const std::uint64_t* good, bool afresh);
-  // Takes such pixels into bad_ranks or out of them, and marks their bins.
-  void flip_ranks(const std::vector<Place>& places, std::vector<std::uint8_t>* changed);
-  void list_bin(int b, std::vector<std::int32_t>* passed);  // passed: memory to work in
-  void pad(int b, int from);
-  std::vector<BinGroup> layout() const;
-  std::int64_t size_of_order() const;
-  std::int64_t column(int b) const;  // where in order the first pixel of a bin goes; the next ones follow kLanes apart
+  void take_mask(const std::uint64_t* good);
+  void list_all_good();
+  void list_samples();
+  void list_anew(int b, std::vector<std::int32_t>* pixels);  // pixels: memory to work in
 };
 
 }  // namespace peakrt

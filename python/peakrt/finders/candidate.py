@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from copy import copy
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ..arrays import GoodPixels
 from ..config import CandidateConfig
 from ..contracts import BatchFinder, FrameFinder, Setup
 from ..peaks import PeakArray
@@ -30,9 +30,9 @@ class CandidateFinder:
         assert setup.model is not None
         assert setup.engine is not None
         rows = setup.asic_rows
-        self._setup, self._engine, self._learned = setup, setup.engine, setup.learned
+        self._engine, self._learned = setup.engine, setup.learned
         self._proposer = Proposer(setup.good, setup.radius, asics=rows)
-        self._gains = GainEstimator(setup.good, rows, setup.learned)
+        self._gains = GainEstimator(GoodPixels.of(setup.good, setup.good.shape), rows, setup.learned)
         self._learns = setup.config.bad_pixels == "learn"
         self._min_scores = setup.model.least_scores(setup.config.min_score)
 
@@ -61,12 +61,11 @@ class CandidateFinder:
                 turn.passed()
         return self._proposer.measure(scores, *self._min_scores)
 
-    def with_good(self, good: npt.NDArray[np.bool_]) -> CandidateFinder:
+    def with_good(self, good: GoodPixels) -> CandidateFinder:
         """One for another mask, of a plan made from this one's; all else is shared."""
         other = copy(self)
-        other._setup = replace(self._setup, good=good)
-        other._proposer = self._proposer.with_mask(good)
-        other._gains = GainEstimator(good, self._setup.asic_rows, self._learned)
+        other._proposer = self._proposer.with_good(good)
+        other._gains = self._gains.with_good(good)
         return other
 
     def plan_arrays(self) -> dict[str, Any]:
@@ -100,11 +99,15 @@ def on_gpu(setup: Setup, dtype: np.dtype[Any], engine: str, cpu: FrameFinder) ->
 class GainEstimator:
     """Gives the gain of frames: what is known, or what the frames so far say once they can tell.
 
-    good : (panel, ss, fs); asics : (n, 5); learned : where it is kept
+    asics : (n, 5); learned : where it is kept
     """
 
-    def __init__(self, good: npt.NDArray[np.bool_], asics: npt.NDArray[np.int32], learned: Learned) -> None:
+    def __init__(self, good: GoodPixels, asics: npt.NDArray[np.int32], learned: Learned) -> None:
         self._good, self._asics, self._learned = good, asics, learned
+
+    def with_good(self, good: GoodPixels) -> GainEstimator:
+        """One for frames of another mask."""
+        return GainEstimator(good, self._asics, self._learned)
 
     def __call__(self, frame: npt.NDArray[Any], proposer: Proposer, turn: Turn | None = None) -> float:
         """ADU a photon for a frame; the proposer's candidates may be gone afterwards.
@@ -118,12 +121,12 @@ class GainEstimator:
             turn.wait()
         with learned.lock:
             if learned.gain is None:
-                provisional = _cautious_gain(frame, self._good)
+                provisional = _cautious_gain(frame, self._good.array)
                 learned.frames_without_gain += 1
                 if not _worth_a_look(learned.frames_without_gain):
                     return provisional
                 proposer.propose(frame, provisional)
-                learned.curve.add(frame, self._good, self._asics, proposer.noise["noise5"])
+                learned.curve.add(frame, self._good.array, self._asics, proposer.noise["noise5"])
                 learned.gain = learned.curve.gain()
                 if learned.gain is None:
                     return provisional

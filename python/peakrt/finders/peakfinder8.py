@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _native
-from ..arrays import MAX_INT, as_frame, as_mask, as_mask_bits, as_radius, check_asics, whole_panels
+from ..arrays import MAX_INT, GoodPixels, as_frame, as_mask, as_radius, check_asics, whole_panels
 from ..contracts import BatchFinder, FrameFinder, Setup, Stateless
 from ..peaks import PEAK, PeakArray
 
@@ -88,12 +88,12 @@ class Peakfinder8:
         """Give a finder that shares the plan but may run in another thread."""
         return self._of_plan(self._plan)
 
-    def with_mask(self, mask: npt.ArrayLike | None) -> Peakfinder8:
+    def with_good(self, good: GoodPixels) -> Peakfinder8:
         """Give a finder of another mask: equal to a new one, and made in less time.
 
-        mask : (panel, ss, fs), True = good, or None. Raises ValueError if it has another number of pixels.
+        Raises ValueError for a mask of another number of pixels.
         """
-        return self._of_plan(self._plan.with_mask(as_mask_bits(mask, self.shape)))
+        return self._of_plan(self._plan.with_mask(good.bits))
 
     def _of_plan(self, plan: _native.Plan) -> Peakfinder8:
         other = object.__new__(Peakfinder8)
@@ -148,7 +148,7 @@ def _as_frame_finder(finder: Peakfinder8) -> FrameFinder:
     return Stateless(
         finder,
         lambda: _as_frame_finder(finder.clone()),
-        lambda good: _as_frame_finder(finder.with_mask(good)),
+        lambda good: _as_frame_finder(finder.with_good(good)),
     )
 
 

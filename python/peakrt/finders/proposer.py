@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _native
-from ..arrays import as_frame, as_mask, as_mask_bits, check_asics, whole_panels
+from ..arrays import GoodPixels, as_frame, as_mask, check_asics, whole_panels
 from ..peaks import PEAK, PeakArray
 
 #: One candidate, field for field the ``struct Candidate`` of ``csrc/include/peakrt/propose.hpp``.
@@ -65,13 +65,12 @@ class Proposer:
         """A proposer of the same plan for another thread."""
         return self._of_plan(self._plan)
 
-    def with_mask(self, mask: npt.ArrayLike) -> Proposer:
+    def with_good(self, good: GoodPixels) -> Proposer:
         """A proposer of another mask: equal to a new one, and made in a fraction of the time.
 
-        The first call sorts the pixels by bin, which takes 6 bytes a pixel that all proposers made from this one share.
-        mask : (panel, ss, fs), nonzero = good. Raises ValueError if it has another number of pixels.
+        Raises ValueError for a mask of another number of pixels.
         """
-        return self._of_plan(self._plan.with_mask(as_mask_bits(mask, self.shape)))
+        return self._of_plan(self._plan.with_mask(good.bits))
 
     def _of_plan(self, plan: _native.ProposerPlan) -> Proposer:
         other = object.__new__(Proposer)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..arrays import asic_numbers
+from ..arrays import GoodPixels, asic_numbers
 from ..config import SegmentationConfig
 from ..contracts import BatchFinder, FrameFinder, Setup
 from ..models.model_file import load_model
@@ -36,11 +36,11 @@ class SegmentationFinder:
         assert setup.model is not None
         assert setup.engine is not None
         rows = setup.asic_rows
-        self._setup, self._engine = setup, setup.engine
+        self._engine = setup.engine
         self._good, self._asics, self._asic_of = setup.good, rows, asic_numbers(setup.good.shape, rows)
         self._proposer = Proposer(setup.good, setup.radius, asics=rows)
         self._threshold = setup.model.least_scores(setup.config.min_score)[0]
-        self._gains = GainEstimator(setup.good, rows, setup.learned)
+        self._gains = GainEstimator(GoodPixels.of(setup.good, setup.good.shape), rows, setup.learned)
 
     def clone(self) -> SegmentationFinder:
         """A finder that shares plan, engine and what is learned but may run in another thread."""
@@ -48,12 +48,12 @@ class SegmentationFinder:
         other._proposer = self._proposer.clone()
         return other
 
-    def with_good(self, good: npt.NDArray[np.bool_]) -> SegmentationFinder:
+    def with_good(self, good: GoodPixels) -> SegmentationFinder:
         """One for another mask, of a plan made from this one's; all else is shared."""
         other = copy(self)
-        other._setup, other._good = replace(self._setup, good=good), good
-        other._proposer = self._proposer.with_mask(good)
-        other._gains = GainEstimator(good, self._asics, self._setup.learned)
+        other._good = good.array
+        other._proposer = self._proposer.with_good(good)
+        other._gains = self._gains.with_good(good)
         return other
 
     def plan_arrays(self) -> dict[str, Any]:

@@ -30,7 +30,7 @@ PLAN_ARRAYS = (
     "sweeps",
 )  # fmt: skip
 #: Those that depend on the mask.
-MASK_ARRAYS = ("bin", "order", "group_first", "group_deep", "bin_pixels", "tile_weight", "windows")
+MASK_ARRAYS = ("bin", "order", "bin_pixels", "tile_weight", "windows")
 MODEL_ARRAYS = ("mean_of", "scale_of", "weight1", "bias1", "weight2", "bias2", "weight3", "bias3", "sharpness")
 #: Frames worked on together, and candidates of a frame that there is room for: as many as the CPU keeps.
 BATCH, CAPACITY = 16, _native.DEVICE["most_candidates"]
