@@ -130,7 +130,7 @@ def hdf5(folder: Path) -> Target:
 
 
 def tables(folder: Path) -> Target:
-    """Files as we write them, finished and not, to all that reads results."""
+    """Files as we write them, finished and not, to two of all that read results."""
     detector, finished, begun = parse_geom(_TINY_GEOM), folder / "a.cxi", folder / "b.cxi"
     rng = np.random.default_rng(1)
     for path in (finished, begun):
@@ -177,7 +177,7 @@ def tables(folder: Path) -> Target:
         ]
         if resumed:
             jobs.append(lambda: _resume(begun, detector))
-        _all_of(jobs)
+        _all_of(jobs if harmless else draw.sample(jobs, 2))
 
     return job
 
