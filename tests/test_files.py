@@ -12,6 +12,7 @@ import hdf5plugin
 import numpy as np
 import pytest
 
+from peakrt.hdf5_items import get_images, open_hdf5, read
 from peakrt.sources import open_source, read_ahead
 from peakrt_geometry.crystfel import parse_geom
 
@@ -342,3 +343,43 @@ def test_read_ahead_tells_of_pauses() -> None:
     assert next(items) is None
     going_on.set()
     assert [item for item in items if item is not None] == [3, 4]
+
+
+@pytest.mark.parametrize(
+    ("chunks", "compression", "kept"),
+    [
+        ((1, 30, 40), None, 0),
+        ((1, 30, 40), "gzip", 30 * 40 * 2),
+        ((5, 16, 16), "gzip", 2 * 3 * 5 * 16 * 16 * 2),
+        ((5, 30, 40), None, 5 * 30 * 40 * 2),
+    ],
+)
+def test_chunks_of_an_event_are_kept_until_the_next(
+    tmp_path: Path, chunks: tuple[int, ...], compression: str | None, kept: int
+) -> None:
+    """What HDF5 would unpack anew for each event of a chunk; nothing where a chunk is an event, as it is."""
+    frames = np.random.default_rng(0).integers(0, 1000, (12, 30, 40), np.uint16)
+    with h5py.File(tmp_path / "run.h5", "w") as file:
+        file.create_dataset("data", data=frames, chunks=chunks, compression=compression)
+        file["link"] = h5py.SoftLink("/data")
+    with h5py.File(tmp_path / "master.h5", "w") as file:
+        file["part"] = h5py.ExternalLink("run.h5", "/link")
+    for name, path in (("run.h5", "data"), ("run.h5", "link"), ("master.h5", "part")):
+        with open_hdf5(tmp_path / name) as file:
+            found = get_images(file, path)
+            assert found.id.get_access_plist().get_chunk_cache()[1] == kept
+            np.testing.assert_array_equal(np.stack([read(found, k) for k in range(12)]), frames)
+
+
+def test_chunks_of_too_many_events_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with h5py.File(tmp_path / "run.h5", "w") as file:
+        file.create_dataset("data", data=np.zeros((12, 30, 40)), chunks=(6, 30, 40))
+        file["text"] = "none"
+    monkeypatch.setattr("peakrt.hdf5_items._MAX_KEPT_BYTES", 6 * 30 * 40 * 8 - 1)
+    with open_hdf5(tmp_path / "run.h5") as file:
+        assert read(get_images(file, "data"), 3).shape == (30, 40)
+        assert "run.h5 has chunks of 6 events, which are unpacked anew for each" in caplog.text
+        with pytest.raises(ValueError, match=r"/text in .*run.h5 holds object, not numbers"):
+            get_images(file, "text")

@@ -7,6 +7,7 @@ that names file and dataset. Sizes are checked before memory is taken.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from pathlib import Path
@@ -20,6 +21,8 @@ from peakrt_geometry.checks import MAX_PIXELS
 
 from .memory import wants_memory
 
+log = logging.getLogger("peakrt")
+
 #: What h5py raises for items that are missing, damaged or of a type that numpy does not know.
 _H5PY_ERRORS = (KeyError, OSError, RuntimeError, TypeError, ValueError, IndexError, OverflowError, MemoryError)
 #: Largest part of a dataset read in one go: the largest frame, of 8 bytes a pixel.
@@ -28,6 +31,8 @@ MAX_BYTES = 8 * MAX_PIXELS
 _MANY = 100_000_000
 #: HDF5 unpacks a chunk as a whole.
 _MAX_CHUNK_BYTES = 1 << 30
+#: Chunks of a dataset that are kept for the next event.
+_MAX_KEPT_BYTES = 1 << 29
 #: More than any compression gains: deflate gains 1,030 at most, Zstandard some 30,000 on blank frames.
 _MAX_RATIO = 1_000_000
 
@@ -112,6 +117,42 @@ def get_dataset(group: h5py.Group, path: str) -> h5py.Dataset:
     if isinstance(link, h5py.SoftLink):
         raise ValueError(f"{path} in {file} is a link to {link.path}, which leads nowhere")
     raise ValueError(f"{file} has no dataset {path}")
+
+
+def get_images(group: h5py.Group, path: str) -> h5py.Dataset:
+    """Dataset of a path as :func:`get_dataset` gives it, to be read event by event along its first axis.
+
+    HDF5 unpacks chunks as a whole. Those that an event takes part in are kept until the next, which may be in them, too, or
+    come plane by plane. One that holds a single event unpacked is read without a copy of it in between.
+    """
+    dataset = get_dataset(group, path)
+    kind, shape, chunks = number_type(dataset), shape_of(dataset), dataset.chunks
+    if chunks is None or len(shape) < 3:
+        return dataset
+    of_an_event = math.prod(-(-n // side) for n, side in zip(shape[1:], chunks[1:], strict=True))
+    kept = of_an_event * math.prod(chunks) * kind.itemsize
+    if kept > _MAX_KEPT_BYTES:
+        if chunks[0] > 1:
+            log.warning(
+                "%s has chunks of %d events, which are unpacked anew for each: with a frame a chunk (h5repack -l) it would be "
+                "read much faster",
+                where(dataset), chunks[0],
+            )  # fmt: skip
+        return dataset
+    if chunks[0] == 1 and dataset.id.get_create_plist().get_nfilters() == 0:
+        kept = 0
+    access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
+    access.set_chunk_cache(_CHUNK_SLOTS, kept, 1.0)
+    file, name = dataset.file, dataset.name
+    dataset.id.close()  # of a dataset that is open twice the first opening counts
+    try:
+        return h5py.Dataset(h5py.h5d.open(file.id, name.encode(), access))
+    except _H5PY_ERRORS as error:
+        raise OSError(f"{name} in {file.filename} cannot be read: {first_line(error)}") from error
+
+
+#: Places that HDF5 sorts the chunks that it keeps into: a prime, many times as many as an event has.
+_CHUNK_SLOTS = 100_003
 
 
 def _link(group: h5py.Group, path: str) -> Any:

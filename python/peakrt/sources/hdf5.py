@@ -28,6 +28,7 @@ from ..hdf5_items import (
     find_item,
     first_line,
     get_dataset,
+    get_images,
     holds,
     number_type,
     open_hdf5,
@@ -155,7 +156,7 @@ class Hdf5File:
             self._open.clear()
             self._part = part
         if path not in self._open:
-            found = get_dataset(self.file, path.replace("%", part, 1))
+            found = get_images(self.file, path.replace("%", part, 1))
             watch = SizeWatch(found)
             if watch.missing:
                 log.warning(
