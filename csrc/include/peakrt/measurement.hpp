@@ -23,6 +23,7 @@ struct MeasureShared {
   static constexpr int kFar = 10, kSide = 2 * kFar + 1;  // pixels to each side that are looked at
   float z[kSide][kSide];
   bool mine[kSide][kSide];
+  std::int8_t first[kSide], last[kSide];      // of a row's columns that are nobody else's; none where first > last
   std::uint32_t bright[kSide], in[2][kSide];  // a bit for each pixel of a row
   float top[kSide], weight[kSide];
   std::int32_t top_at[kSide];
@@ -45,13 +46,14 @@ class Measurement {
         blur2_(blur2(noise3)),
         bin_(view.bin_at(c.ss, c.fs)) {
     sigma_ = 1 / view.inverse[bin_];
-    for (int k = team.rank(); k < kSide * kSide; k += team.size) {
-      const int i = k / kSide - kFar, j = k % kSide - kFar;
+    for (int i = team.rank(); i < kSide; i += team.size) own_columns(i, others, n_others);
+    team.meet();
+    each_of_square<kSide>(team, [&](int i, int j) {
       float z;
-      const bool good = view.z(c.ss + i, c.fs + j, &z);
-      mine_[i + kFar][j + kFar] = good && owned(i, j, others, n_others);
-      z_[i + kFar][j + kFar] = good ? z : 0;
-    }
+      const bool good = view.z(c.ss + i - kFar, c.fs + j - kFar, &z);
+      mine_[i][j] = good && j >= shared->first[i] && j <= shared->last[i];
+      z_[i][j] = good ? z : 0;
+    });
     team.meet();
   }
 
@@ -72,14 +74,22 @@ class Measurement {
  private:
   static constexpr int kFar = MeasureShared::kFar, kSide = MeasureShared::kSide;
 
-  PEAKRT_HD static bool owned(int i, int j, const Other* others, int n_others) {
-    const int here = i * i + j * j;
+  // The columns of a row that are nearer to this peak than to every other; as near, where the other is not the earlier.
+  // A column j is nearer if 2 (i a + j b) < a^2 + b^2, with the other at (a, b).
+  PEAKRT_HD void own_columns(int row, const Other* others, int n_others) {
+    int first = -kFar, last = kFar;
     for (int k = 0; k < n_others; ++k) {
-      const int a = i - others[k].ss, b = j - others[k].fs, there = a * a + b * b;
-      if (there < here || (there == here && others[k].earlier)) return false;
+      const int a = others[k].ss, b = others[k].fs, most = a * a + b * b - others[k].earlier - 2 * (row - kFar) * a;
+      if (b > 0) last = smaller(last, down(most, 2 * b));
+      if (b < 0) first = -smaller(-first, down(most, -2 * b));
+      if (b == 0 && most < 0) first = kFar + 1;
     }
-    return true;
+    shared_->first[row] = std::int8_t(smaller(first, kFar + 1) + kFar);
+    shared_->last[row] = std::int8_t(-smaller(-last, kFar + 1) + kFar);
   }
+  PEAKRT_HD static int smaller(int a, int b) { return a < b ? a : b; }
+  // The largest whole number not above n / d.
+  PEAKRT_HD static int down(int n, int d) { return n >= 0 ? n / d : -((d - 1 - n) / d); }
 
   // Above the mean of the ring around, in ADU, where nobody else's light falls.
   PEAKRT_HD float adu(int i, int j) const { return (z_[i + kFar][j + kFar] - level_) * sigma_; }
@@ -93,7 +103,11 @@ class Measurement {
   PEAKRT_HD void background(float inner2) {
     float sums[3];
     rows<3>(kFar, sums, [&](int i, float* own) {
-      for (int j = -kFar; j <= kFar; ++j) {
+      // Columns that may be in the ring, a little more than are.
+      const float across = inner2 + 60 - float(i * i), hole = inner2 - float(i * i);
+      const int far = across < 0 ? -1 : smaller(int(sqrtf(across)) + 1, kFar), near = hole > 1 ? int(sqrtf(hole)) : 0;
+      for (int j = -far; j <= far; ++j) {
+        if (j == 1 - near && near > 1) j = near;
         const float d2 = float(i * i + j * j);
         if (d2 < inner2 || d2 > inner2 + 60 || !mine_[i + kFar][j + kFar]) continue;
         const float v = least(most(z_[i + kFar][j + kFar] - c_.local, -3.f), 3.f);
@@ -114,12 +128,11 @@ class Measurement {
   // The rows' pixels that are clearly above background and connected to the top, as bits: which of the two lists of
   // shared_->in has them. Pixels touch at sides and corners.
   PEAKRT_HD int connected() const {
-    const float level = 2.5f * noise_;
+    constexpr bool kAlone = Members::size == 1;  // then only of the rows that are reached
+    std::uint32_t known = 0;
     for (int i = team_.rank(); i < kSide; i += team_.size) {
-      std::uint32_t bright = 0;
-      for (int j = 0; j < kSide; ++j) bright |= std::uint32_t(mine_[i][j] && adu(i - kFar, j - kFar) >= level) << j;
       shared_->in[0][i] = std::uint32_t(i == kFar) << kFar;
-      shared_->bright[i] = bright | shared_->in[0][i];
+      if (!kAlone) shared_->bright[i] = bright_pixels(i);
     }
     team_.meet();
     int now = 0;
@@ -128,6 +141,10 @@ class Measurement {
       grows = 0;
       for (int i = team_.rank(); i < kSide; i += team_.size) {
         std::uint32_t reach = in[i] | (i > 0 ? in[i - 1] : 0) | (i < kSide - 1 ? in[i + 1] : 0), before = 0;
+        if (kAlone && reach && !(known >> i & 1)) {
+          shared_->bright[i] = bright_pixels(i);
+          known |= std::uint32_t(1) << i;
+        }
         while (reach != before) {
           before = reach;
           reach = in[i] | ((reach | reach << 1 | reach >> 1) & shared_->bright[i]);
@@ -141,6 +158,14 @@ class Measurement {
     return now;
   }
 
+  // Of a row; the top is one of them.
+  PEAKRT_HD std::uint32_t bright_pixels(int i) const {
+    const float level = 2.5f * noise_;
+    std::uint32_t bright = std::uint32_t(i == kFar) << kFar;
+    for (int j = 0; j < kSide; ++j) bright |= std::uint32_t(mine_[i][j] & (adu(i - kFar, j - kFar) >= level)) << j;
+    return bright;
+  }
+
   // Second moments of those pixels; returns an rms size.
   PEAKRT_HD float shape() {
     const std::uint32_t* in = shared_->in[connected()];
@@ -149,7 +174,7 @@ class Measurement {
       Moments moments;
       float top = -1e30f;
       int top_at = 0;
-      for (int j = -kFar; j <= kFar; ++j) {
+      for (int j = in [i + kFar] ? -kFar : kFar + 1; j <= kFar; ++j) {
         if (!(in[i + kFar] >> (j + kFar) & 1)) continue;
         const float v = adu(i, j);
         own[6] += 1;
@@ -334,9 +359,10 @@ class Measurement {
   PEAKRT_HD void photometry(float size) {
     const float reach = least(most(1.5f + 2.2f * size, 2.2f), float(kFar) - 1);
     const float o_ss = peak_.ss - float(c_.ss), o_fs = peak_.fs - float(c_.fs);
+    const int wide = smaller(int(reach + most(fabsf(o_ss), fabsf(o_fs))) + 1, kFar);
     float sums[3];
-    rows<3>(kFar, sums, [&](int i, float* own) {
-      for (int j = -kFar; j <= kFar; ++j) {
+    rows<3>(wide, sums, [&](int i, float* own) {
+      for (int j = -wide; j <= wide; ++j) {
         const float a = float(i) - o_ss, b = float(j) - o_fs;
         if (!mine_[i + kFar][j + kFar] || a * a + b * b > reach * reach) continue;
         own[0] += adu(i, j);

@@ -61,6 +61,17 @@ struct Team {
 using Alone = Team<1>;
 struct NothingShared {};
 
+// The pixels of a square, body(row, column): on the host row by row, so that what a row has in common is found once.
+template <int kSide, class Members, class Body>
+PEAKRT_HD void each_of_square(Members team, Body&& body) {
+  if (Members::size == 1) {
+    for (int i = 0; i < kSide; ++i)
+      for (int j = 0; j < kSide; ++j) body(i, j);
+    return;
+  }
+  for (int k = team.rank(); k < kSide * kSide; k += team.size) body(k / kSide, k % kSide);
+}
+
 // Sums of rows first to last, added up in the order of the rows: row(i, own) adds row i's to own.
 // rows: memory of the team, kValues for each row and kValues more.
 template <int kValues, class Members, class Row>
