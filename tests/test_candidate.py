@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from pathlib import Path
 
@@ -621,3 +622,23 @@ def test_a_mask_of_two_dimensions_is_for_frames_of_two() -> None:
     found = flat(frame)
     assert sorted(found["ss"].round()) == [60, 80]
     assert found.tobytes() == stacked(frame[None]).tobytes()
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one processor: a frame has one thread anyway")
+def test_a_crowded_frame_has_the_same_peaks_on_one_processor() -> None:
+    """Where there are two, the halves of a long list of candidates are described and measured side by side."""
+    rng = np.random.default_rng(5)
+    frame = rng.poisson(4.0, (1, 512, 512)).astype(np.float32)
+    frame[0, 8:504:11, 8:504:11] += rng.integers(60, 900, (46, 46))
+    finder = Proposer(np.ones(frame.shape, bool))
+    allowed, found = os.sched_getaffinity(0), []
+    for processors in (allowed, {min(allowed)}):
+        os.sched_setaffinity(0, processors)
+        try:
+            n = finder.propose(frame, 1.0)
+            numbers = finder.describe()
+            found.append((n, numbers.tobytes(), finder.measure(np.ones(n, np.float32), 0.5).tobytes()))
+        finally:
+            os.sched_setaffinity(0, allowed)
+    assert found[0][0] > 1500
+    assert found[0] == found[1]

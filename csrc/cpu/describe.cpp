@@ -5,6 +5,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "halves.hpp"
 #include "peakrt/crowd.hpp"
 #include "peakrt/measurement.hpp"
 
@@ -94,16 +95,18 @@ void describe(const ProposePlan& plan, Dtype dtype, const void* frame, const Pro
   const std::vector<Candidate>& list = ws.candidates;
   std::vector<float> strength(list.size());
   std::fill(numbers, numbers + list.size() * kFeatures, 0.f);
-  Patch patch;
   with_dtype(dtype, frame, [&](const auto* data) {
-    for (std::size_t i = 0; i < list.size(); ++i) {
-      const Candidate& c = list[i];
-      float* own = numbers + i * kFeatures;
-      const auto view = view_of(plan, data, ws, c.asic);
-      describe(Alone(), &patch, view, c.ss, c.fs, c.local, ws.noise3, ws.noise5, plan.radial, plan.bins.n_bins, own);
-      own[f_rival_distance] = 9;
-      strength[i] = own[f_sum3_poisson];
-    }
+    in_halves(list.size(), [&](std::size_t first, std::size_t end) {
+      Patch patch;
+      for (std::size_t i = first; i < end; ++i) {
+        const Candidate& c = list[i];
+        float* own = numbers + i * kFeatures;
+        const auto view = view_of(plan, data, ws, c.asic);
+        describe(Alone(), &patch, view, c.ss, c.fs, c.local, ws.noise3, ws.noise5, plan.radial, plan.bins.n_bins, own);
+        own[f_rival_distance] = 9;
+        strength[i] = own[f_sum3_poisson];
+      }
+    });
   });
   describe_crowd(list, strength, numbers);
   describe_frame(plan, list, strength, numbers);
@@ -128,16 +131,18 @@ void measure_peaks(const ProposePlan& plan, float gain, Dtype dtype, const void*
     const Candidate &c = accepted[i], &o = accepted[j];
     others[i].push_back({std::int16_t(o.ss - c.ss), std::int16_t(o.fs - c.fs), j < i});
   });
-  peaks->clear();
-  MeasureShared shared;
+  peaks->resize(accepted.size());
   with_dtype(dtype, frame, [&](const auto* data) {
-    for (std::size_t i = 0; i < accepted.size(); ++i) {
-      const auto view = view_of(plan, data, ws, accepted[i].asic);
-      using T = std::remove_cv_t<std::remove_pointer_t<decltype(data)>>;
-      Measurement<T, Alone> measurement(Alone(), &shared, view, accepted[i], gain, ws.noise3, others[i].data(),
-                                        int(others[i].size()));
-      peaks->push_back(measurement.measure(accepted_scores[i]));
-    }
+    using T = std::remove_cv_t<std::remove_pointer_t<decltype(data)>>;
+    in_halves(accepted.size(), [&](std::size_t first, std::size_t end) {
+      MeasureShared shared;
+      for (std::size_t i = first; i < end; ++i) {
+        const auto view = view_of(plan, data, ws, accepted[i].asic);
+        Measurement<T, Alone> measurement(Alone(), &shared, view, accepted[i], gain, ws.noise3, others[i].data(),
+                                          int(others[i].size()));
+        (*peaks)[i] = measurement.measure(accepted_scores[i]);
+      }
+    });
   });
 }
 
