@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,14 +23,14 @@ import h5py
 
 import peakrt_lab.cli
 from peakrt.cxi.reader import SlabPeaks
-from peakrt.models.model_file import load_model
+from peakrt.models.model_file import Model, load_model
 from peakrt.sources import open_source
 from peakrt_geometry import load_detector, read_geom
 from peakrt_lab.adapt import AdaptConfig
 from peakrt_lab.compare import cxi_numbers
 from peakrt_lab.curate import CLASSES, Classes, spread
 from peakrt_lab.evaluate import INDEXERS
-from peakrt_lab.improve import HOLD_OUT, ImproveConfig, Improvement, Judged, decide
+from peakrt_lab.improve import HOLD_OUT, ImproveConfig, Improvement, Judged, TooFewPatterns, decide
 from peakrt_lab.improve_summary import write_summary
 from peakrt_lab.simulate import Scene, Simulator
 from peakrt_lab.truth import Truth, write_run
@@ -171,6 +172,29 @@ def test_frames_that_do_not_index_teach_nothing(run: Path, indexer: Indexer, tmp
         work.run()
 
 
+def test_a_later_round_with_too_few_patterns_ends_the_work_in_order(
+    run: Path, indexer: Indexer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the rounds before brought is summed up."""
+    teach = Improvement._teach
+
+    def few(self: Improvement, number: int, model: Model) -> dict[str, Any]:
+        if number == 2:
+            raise TooFewPatterns("3 of 9 indexed patterns can teach")
+        return teach(self, number, model)
+
+    monkeypatch.setattr(Improvement, "_teach", few)
+    monkeypatch.setattr("peakrt_lab.improve.decide", lambda *_: (True, "it is better"))
+    said: list[str] = []
+    with improvement(run, tmp_path) as work:
+        monkeypatch.setattr(work, "_say", said.append)
+        reports = work.run()
+        lines = write_summary(work, reports)
+    assert [report["round"] for report in reports] == [1]
+    assert said[-1] == "round 2: not begun: 3 of 9 indexed patterns can teach"
+    assert len(lines) == 4
+
+
 def test_a_model_that_loses_crystals_or_agreement_is_not_kept() -> None:
     old = Judged(0.9, 0.8, 0.85, 1000, 50, 100, 1.0)
     assert decide(old, replace(old, f1=0.86), 0, 0)[0]
@@ -245,6 +269,7 @@ def test_the_command_refuses_in_one_line(run: Path, tmp_path: Path, capsys: pyte
         (["-p", cell, "-o", str(tmp_path / "work"), "--rounds", "0"], "--rounds is 0"),
         (["-p", cell, "-o", str(tmp_path / "work"), "--gain", "-1"], "--gain is -1.0"),
         (["-p", cell, "-o", str(run)], "is a file"),
+        (["-p", str(run.with_suffix(".geom")), "-o", str(tmp_path / "work")], "gives no whole unit cell"),
     ):
         status = peakrt_lab.cli.main(["improve", str(run), "-g", str(run.with_suffix(".geom")), *arguments])
         said = capsys.readouterr().err

@@ -92,6 +92,10 @@ class ImproveConfig:
     adapt: AdaptConfig = field(default_factory=lambda: AdaptConfig(steps=2000, learning_rate=3e-4))
 
 
+class TooFewPatterns(ValueError):
+    """Too few indexed patterns are explained by their crystals for a model to be taught."""
+
+
 def look(source: Source, folder: Path, model: Model, config: ImproveConfig, *, processes: int) -> Path:
     """Find the peaks of all events with a model and index them; what is there is not done again, what was begun goes on.
 
@@ -197,7 +201,7 @@ class Improvement:
         }
 
     def run(self) -> list[dict[str, Any]]:
-        """Go from round to round until one brings nothing or all are done; gives the report of each.
+        """Go from round to round until one brings nothing, has too few patterns, or all are done; gives the report of each.
 
         The best model is ``model.onnx`` in the folder, if any is better than the given one.
         Raises ValueError where nothing can be learned, RuntimeError where the indexer fails, OSError.
@@ -206,7 +210,13 @@ class Improvement:
         reports: list[dict[str, Any]] = []
         model = self._given
         for number in range(1, self.config.rounds + 1):
-            report = self._round(number, model)
+            try:
+                report = self._round(number, model)
+            except TooFewPatterns as error:
+                if number == 1:
+                    raise
+                self._say(f"round {number}: not begun: {error}")
+                break
             reports.append(report)
             self._say(f"round {number}: {'kept' if report['kept'] else 'not kept'}: {report['why']}")
             if not report["kept"]:
@@ -262,7 +272,7 @@ class Improvement:
         rows = _admitted(lessons, found, Classes.of(self.detector))
         self._say(f"round {number}: {len(rows)} of {len(lessons)} indexed patterns are explained and teach")
         if len(rows) < LEAST_PATTERNS:
-            raise ValueError(
+            raise TooFewPatterns(
                 f"{len(rows)} of {len(lessons)} indexed patterns can teach, at least {LEAST_PATTERNS} are needed: each "
                 f"with {LEAST_PEAKS} peaks of which its crystals explain {LEAST_PRECISION:.0%}; "
                 "check the geometry and the cell, or bring more frames"

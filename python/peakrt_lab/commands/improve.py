@@ -12,8 +12,10 @@ from peakrt.commands.options import add_geometry, load_geometry, override
 from peakrt.commands.program import add_command
 from peakrt.config import HitConfig
 from peakrt.extras import to_install
+from peakrt.monitor.cell_file import read_cell
 from peakrt.sources import open_source
 
+from .. import dials
 from ..evaluate import INDEXERS
 from .train import need_training
 
@@ -61,9 +63,10 @@ def _improve(parsed: argparse.Namespace) -> int:
         raise FileExistsError(f"{parsed.output} is a file: -o names a folder")
     if not parsed.cell.is_file():
         raise FileNotFoundError(f"{parsed.cell} does not exist")
+    indexer = parsed.indexer or ("crystfel" if shutil.which("indexamajig") else "dials")
+    (read_cell if indexer == "crystfel" else dials.read_cell)(parsed.cell)  # before anything is found
     source = open_source(parsed.inputs, None if parsed.geometry is None else load_geometry(parsed.geometry))
     source.detector = override(source.detector, parsed)
-    indexer = parsed.indexer or ("crystfel" if shutil.which("indexamajig") else "dials")
     config = ImproveConfig(
         cell=parsed.cell, indexer=indexer, model=parsed.model, gain=parsed.gain, rounds=parsed.rounds, min_peaks=parsed.min_peaks
     )  # fmt: skip
