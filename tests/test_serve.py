@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import random
@@ -169,8 +170,9 @@ def test_death_of_the_server_loses_no_frame_and_doubles_none(place: Path, small_
                 ["pgrep", "-f", f"peakrt.cli serve --socket {place}"], capture_output=True, text=True, check=False
             )
             for process in found.stdout.split():
-                os.kill(int(process), signal.SIGKILL)
-                kills.append(int(process))
+                with contextlib.suppress(ProcessLookupError):  # it has ended since it was listed
+                    os.kill(int(process), signal.SIGKILL)
+                    kills.append(int(process))
 
     killer = threading.Thread(target=kill_now_and_then)
     killer.start()
