@@ -100,8 +100,9 @@ def bench_detector(name: str, rate: float, masks_alone: bool) -> None:
         [(0, s, s + asic[0], f, f + asic[1]) for s in range(0, slab[0], asic[0]) for f in range(0, slab[1], asic[1])]
     )
     options = {"adc_threshold": 5 * simulator.gain + RESPONSES[name].offset, **OPTIONS}
-    full = Peakfinder8(good, radius, asics=tiles, **options)
-    fast = Peakfinder8(good, radius, asics=tiles, samples_per_bin=100, **options)
+    config = Peakfinder8Config(**options)
+    full = Peakfinder8(good, radius, config, asics=tiles)
+    fast = Peakfinder8(good, radius, replace(config, samples_per_bin=100), asics=tiles)
     print(f"  peakfinder8: {len(full(frame))} peaks")
     pixels = sample(np.rint(radius).astype(np.int64).ravel(), good, 100)
     om_full, s = cpu_ms(lambda: peers.om_peakfinder8(frame, good, radius, asic, options))

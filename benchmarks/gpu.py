@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from peakrt import Peakfinder8
-from peakrt.config import CandidateConfig, SegmentationConfig
+from peakrt.config import CandidateConfig, Peakfinder8Config, SegmentationConfig
 from peakrt.contracts import Setup
 from peakrt.finders.candidate import CandidateFinder
 from peakrt.finders.learned import Learned
@@ -142,13 +142,12 @@ def finders(simulator: Simulator, threshold: float, kinds: list[str]) -> Iterato
 
                 yield f"segmentation, TensorRT {other.precision}", segmentation, make
     if "peakfinder8" in kinds:
-        options = {"adc_threshold": threshold, "asics": detector.asics, **OPTIONS}
         for samples in (0, 100):
-            own = {**options, "samples_per_bin": samples}
+            own = Peakfinder8Config(threshold, **OPTIONS, samples_per_bin=samples)
             yield (
                 "peakfinder8" + (f", {samples} pixels a bin" if samples else ""),
-                Peakfinder8(good, detector.radius, original=False, **own),
-                lambda own=own, **o: CudaPeakfinder8(good, detector.radius, **own, **o),
+                Peakfinder8(good, detector.radius, own, asics=detector.asics, original=False),
+                lambda own=own, **o: CudaPeakfinder8(good, detector.radius, own, asics=detector.asics, **o),
             )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,18 @@ from peakrt.gpu.peakfinder8 import CudaPeakfinder8
 
 from .conftest import crowded_frame
 from .host_gpu import HostGpu
-from .test_peakfinder8 import OPTIONS, case, tiles
+from .test_peakfinder8 import CONFIG, case, tiles
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def on_host(frames: np.ndarray, mask: Any, radius: np.ndarray, **options: Any) -> list[np.ndarray]:
+def on_host(
+    frames: np.ndarray, mask: Any, radius: np.ndarray, asics: np.ndarray | None = None, **options: Any
+) -> list[np.ndarray]:
     """The GPU's finder on the stand-in of host_gpu."""
-    finder = CudaPeakfinder8(mask, radius, dtype=frames.dtype, batch=2, peak_capacity=4000, **{**OPTIONS, **options})
+    finder = CudaPeakfinder8(
+        mask, radius, replace(CONFIG, **options), asics=asics, dtype=frames.dtype, batch=2, peak_capacity=4000
+    )
     found = list(finder.map(frames))
     assert finder.overflows == 0
     return found
@@ -58,7 +63,7 @@ def test_bodies_equal_the_cpu(
     frame, mask, radius = case(seed, (96, 64), masked, step)
     other = np.roll(frame, 7, axis=1)
     rectangles = tiles(frame.shape, asic)
-    finder = Peakfinder8(mask, radius, asics=rectangles, samples_per_bin=samples, original=False, **OPTIONS)
+    finder = Peakfinder8(mask, radius, replace(CONFIG, samples_per_bin=samples), asics=rectangles, original=False)
     found = on_host(np.stack([frame, other]), mask, radius, asics=rectangles, samples_per_bin=samples)
     for peaks, one in zip(found, (frame, other), strict=True):
         assert peaks.tobytes() == finder(one).tobytes()
@@ -68,7 +73,7 @@ def test_bodies_equal_the_cpu(
 def test_bodies_take_every_device_dtype(host_gpu: HostGpu, dtype: str) -> None:
     frame, mask, radius = case(5, (64, 84), 0.02)  # 5376 pixels, not a multiple of the vector width in each row
     found = on_host(frame.astype(dtype)[None], mask, radius)
-    assert found[0].tobytes() == Peakfinder8(mask, radius, original=False, **OPTIONS)(frame).tobytes()
+    assert found[0].tobytes() == Peakfinder8(mask, radius, CONFIG, original=False)(frame).tobytes()
 
 
 def test_one_huge_blob_and_empty_frames(host_gpu: HostGpu) -> None:
@@ -79,7 +84,7 @@ def test_one_huge_blob_and_empty_frames(host_gpu: HostGpu) -> None:
     frames = np.stack([empty, blob, noise])
     found = on_host(frames, None, radius)
     for peaks, frame in zip(found, frames, strict=True):
-        assert peaks.tobytes() == Peakfinder8(None, radius, original=False, **OPTIONS)(frame).tobytes()
+        assert peaks.tobytes() == Peakfinder8(None, radius, CONFIG, original=False)(frame).tobytes()
 
 
 # On a GPU
@@ -104,8 +109,8 @@ def test_kernels_equal_the_cpu(cupy: Any, dtype: str, samples: int) -> None:
     mask = rng.random(shape) > 0.02
     frames = [crowded_frame(rng, (512, 192), peaks=150).astype(dtype).reshape(shape) for _ in range(21)]
     asics = np.array([(p, s, s + 64, 0, 192) for p in range(4) for s in (0, 64)], np.int32)
-    cpu = Peakfinder8(mask, radius, asics=asics, samples_per_bin=samples, original=False, **OPTIONS)
-    finder = CudaPeakfinder8(mask, radius, asics=asics, samples_per_bin=samples, dtype=dtype, batch=4, **OPTIONS)
+    cpu = Peakfinder8(mask, radius, replace(CONFIG, samples_per_bin=samples), asics=asics, original=False)
+    finder = CudaPeakfinder8(mask, radius, replace(CONFIG, samples_per_bin=samples), asics=asics, dtype=dtype, batch=4)
     found = list(finder.map(frames))
     assert len(found) == len(frames)
     for peaks, frame in zip(found, frames, strict=True):
@@ -124,8 +129,8 @@ def test_kernels_equal_the_cpu(cupy: Any, dtype: str, samples: int) -> None:
 @pytest.mark.parametrize("capacity", [{"foreground_capacity": 8}, {"peak_capacity": 1}])
 def test_overflow_is_counted_and_goes_to_the_cpu(cupy: Any, capacity: dict[str, int]) -> None:
     frame, mask, radius = case(3, (96, 64), 0.0)
-    finder = CudaPeakfinder8(mask, radius, dtype="f4", batch=2, **capacity, **OPTIONS)
-    expected = Peakfinder8(mask, radius, original=False, **OPTIONS)(frame)
+    finder = CudaPeakfinder8(mask, radius, CONFIG, dtype="f4", batch=2, **capacity)
+    expected = Peakfinder8(mask, radius, CONFIG, original=False)(frame)
     assert finder(frame).tobytes() == expected.tobytes()
     assert finder.overflows == 1
     (found,) = next(finder.find_resident([cupy.asarray(frame)[None, None]]))
@@ -174,4 +179,4 @@ def test_errors_say_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: A
         gpu.load_cupy()
     monkeypatch.setattr(gpu, "KERNELS", tmp_path)
     with pytest.raises(RuntimeError, match="without CUDA kernels"):
-        CudaPeakfinder8(None, np.zeros((8, 8)), **OPTIONS)
+        CudaPeakfinder8(None, np.zeros((8, 8)), CONFIG)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from peakrt import _native
 from peakrt.arrays import GoodPixels, as_mask, as_mask_bits, whole_panels
+from peakrt.config import Peakfinder8Config
 from peakrt.finders.peakfinder8 import Peakfinder8
 from peakrt.finders.proposer import CANDIDATE, Proposer
 
@@ -162,15 +163,16 @@ def test_derived_proposer_equals_a_new_one(case: Case, radial: bool, parents: li
 @settings(max_examples=40, deadline=None)
 @given(cases(3), st.sampled_from([0, 7]))
 def test_derived_peakfinder8_equals_a_new_one(case: Case, samples: int) -> None:
-    options = {**OPTIONS, "asics": case.asics, "samples_per_bin": samples}
-    finder = Peakfinder8(case.masks[0], case.radius, **options)
+    config = Peakfinder8Config(**OPTIONS, samples_per_bin=samples)
+    finder = Peakfinder8(case.masks[0], case.radius, config, asics=case.asics)
     plan = _native.Plan(as_mask(case.masks[0], case.shape), case.radius, case.asics, samples)
     for mask in case.masks[1:]:
         finder = finder.with_good(GoodPixels.of(mask, case.shape))
         plan = plan.with_mask(as_mask_bits(mask, case.shape))
         new = _native.Plan(as_mask(mask, case.shape), case.radius, case.asics, samples)
         assert_same_arrays(plan.arrays(), new.arrays())
-        assert finder(case.frame).tobytes() == Peakfinder8(mask, case.radius, **options)(case.frame).tobytes()
+        expected = Peakfinder8(mask, case.radius, config, asics=case.asics)(case.frame)
+        assert finder(case.frame).tobytes() == expected.tobytes()
 
 
 def test_bins_that_lose_many_pixels_are_listed_anew() -> None:

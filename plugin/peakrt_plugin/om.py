@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from peakrt import PeakFinder
 from peakrt.arrays import as_frame
+from peakrt.config import Peakfinder8Config
 from peakrt.environment import setting, warn_of_unknown
 from peakrt.finders.peakfinder8 import Peakfinder8
 from peakrt_geometry import Detector
@@ -27,6 +28,13 @@ from .mode import candidate_config, choose, known_gain, learned_of
 THRESHOLDS = {
     "max_num_peaks": 2048, "adc_threshold": 0.0, "minimum_snr": 6.0, "min_pixel_count": 2, "max_pixel_count": 100,
     "local_bg_radius": 4, "min_res": 0, "max_res": 100000,
+}  # fmt: skip
+
+
+#: OM's names of the options of peakfinder8.
+_NAMES = {
+    "adc_threshold": "adc_threshold", "min_snr": "minimum_snr", "min_pixels": "min_pixel_count",
+    "max_pixels": "max_pixel_count", "background_radius": "local_bg_radius",
 }  # fmt: skip
 
 
@@ -106,17 +114,9 @@ class Peakfinder8PeakDetection:
             for i in range(self._layout["nasics_y"])
             for j in range(self._layout["nasics_x"])
         ]
-        return Peakfinder8(
-            self._good(),
-            self._radius,
-            adc_threshold=self._values["adc_threshold"],
-            min_snr=self._values["minimum_snr"],
-            min_pixels=self._values["min_pixel_count"],
-            max_pixels=self._values["max_pixel_count"],
-            background_radius=self._values["local_bg_radius"],
-            asics=np.array(asics, np.int32),
-            samples_per_bin=self._samples,
-        )
+        options = {ours: self._values[om_name] for ours, om_name in _NAMES.items()}
+        config = Peakfinder8Config(**options, samples_per_bin=self._samples)
+        return Peakfinder8(self._good(), self._radius, config, asics=np.array(asics, np.int32))
 
     def _set(self, name: str, value: Any) -> None:
         self._values[name] = value

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from peakrt.arrays import as_frame
+from peakrt.config import Peakfinder8Config
 from peakrt.finders.peakfinder8 import Peakfinder8
 from peakrt.finders.psana_algos import v3r3, v4r3
 from peakrt.peaks import PeakArray
@@ -227,13 +228,8 @@ def peakfinder_8(
     finder = Peakfinder8(
         mask,
         pix_r,
-        adc_threshold=adc_threshold,
-        min_snr=min_snr,
-        min_pixels=min_pixels,
-        max_pixels=max_pixels,
-        background_radius=background_radius,
+        Peakfinder8Config(adc_threshold, min_snr, min_pixels, max_pixels, background_radius, samples),
         asics=np.array(asics, np.int32),
-        samples_per_bin=samples,
     )
     return as_eight_lists(finder(data)[:max_num_peaks], nx * columns_of)
 

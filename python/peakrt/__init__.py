@@ -3,7 +3,7 @@
 from .config import CandidateConfig, Peakfinder8Config, V3r3Config
 from .event import Event
 from .finder import PeakFinder
-from .finders.peakfinder8 import Peakfinder8, peakfinder8
+from .finders.peakfinder8 import Peakfinder8
 from .finders.psana_algos import v3r3, v4r3
 from .peaks import PEAK, PeakTable
 
@@ -16,7 +16,6 @@ __all__ = [
     "Peakfinder8",
     "Peakfinder8Config",
     "V3r3Config",
-    "peakfinder8",
     "v3r3",
     "v4r3",
 ]

@@ -139,12 +139,13 @@ def classical(folder: Path) -> Target:
 
     def job(draw: random.Random, *, harmless: bool = False) -> None:
         shape = draw_shape(draw)
+        options = usual if harmless else draw_options(draw, usual | {"samples_per_bin": draw.choice((0, 3, 100))})
         finder = Peakfinder8(
             draw_mask(draw, shape),
             draw_radius(draw, shape),
+            Peakfinder8Config(**options),
             asics=draw_asics(draw, shape),
             original=draw.random() < 0.5,
-            **(usual if harmless else draw_options(draw, usual | {"samples_per_bin": draw.choice((0, 3, 100))})),
         )
         if draw.random() < 0.3:
             finder = finder.with_good(GoodPixels.of(draw_mask(draw, shape), shape))

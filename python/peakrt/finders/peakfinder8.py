@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from .. import _native
 from ..arrays import MAX_INT, GoodPixels, as_frame, as_mask, as_radius, check_asics, whole_panels
+from ..config import Peakfinder8Config
 from ..contracts import BatchFinder, FrameFinder, Setup, Stateless
 from ..peaks import PEAK, PeakArray
 
@@ -17,15 +18,22 @@ from ..peaks import PEAK, PeakArray
 MAX_BACKGROUND_RADIUS = 100
 
 
-def check_options(min_pixels: int, max_pixels: int, background_radius: int, samples_per_bin: int) -> None:
+def check_options(config: Peakfinder8Config) -> None:
     """Raise ValueError for options of peakfinder8 that make no sense."""
-    pixels_fit = 1 <= min_pixels <= max_pixels <= MAX_INT
-    if not pixels_fit or not 1 <= background_radius <= MAX_BACKGROUND_RADIUS or not 0 <= samples_per_bin <= MAX_INT:
+    pixels_fit = 1 <= config.min_pixels <= config.max_pixels <= MAX_INT
+    reach_fits = 1 <= config.background_radius <= MAX_BACKGROUND_RADIUS
+    if not pixels_fit or not reach_fits or not 0 <= config.samples_per_bin <= MAX_INT:
         raise ValueError(
-            f"min_pixels {min_pixels}, max_pixels {max_pixels}, background_radius {background_radius}, "
-            f"samples_per_bin {samples_per_bin}: need 1 <= min_pixels <= max_pixels, background_radius 1 to "
+            f"min_pixels {config.min_pixels}, max_pixels {config.max_pixels}, background_radius {config.background_radius}, "
+            f"samples_per_bin {config.samples_per_bin}: need 1 <= min_pixels <= max_pixels, background_radius 1 to "
             f"{MAX_BACKGROUND_RADIUS}, samples_per_bin >= 0, none above {MAX_INT}"
         )
+
+
+def native_options(config: Peakfinder8Config) -> tuple[float, float, int, int, int]:
+    """What the kernels are given of the options, in their order. Without an adc_threshold the radial one decides alone."""
+    threshold = 0.0 if config.adc_threshold is None else config.adc_threshold
+    return threshold, config.min_snr, config.min_pixels, config.max_pixels, config.background_radius
 
 
 def radial_plan(
@@ -43,12 +51,10 @@ class Peakfinder8:
 
     mask : (panel, ss, fs), True = good, or None
     radius : (panel, ss, fs), distance of each pixel from the beam in pixels
-    adc_threshold : ADU; min_snr : of a peak and of the radial threshold; min_pixels, max_pixels : of a peak;
-    background_radius : pixels, half the radius of the local background disc
+    config : thresholds and sizes. With samples_per_bin 0 the radial statistics are of every pixel, as the original's;
+        with n > 0 of n pixels a radius, evenly spaced and always the same ones ("fast mode" of the originals draws them)
     asics : (n, 5) int32 rows of panel, min_ss, end_ss, min_fs, end_fs, across which peaks do not connect;
         None: the panels
-    samples_per_bin : 0 takes the radial statistics from every pixel, as the original does; n > 0 from n
-        pixels a radius, evenly spaced and always the same ones ("fast mode" of the originals draws at random)
     original : the original looks past the end of its queue of pixels, and so now and then joins a group with pixels
         of another one; True does the same, False does not (nor does the GPU)
     Raises ValueError where shapes differ or an option makes no sense.
@@ -59,19 +65,14 @@ class Peakfinder8:
         self,
         mask: npt.ArrayLike | None,
         radius: npt.ArrayLike,
+        config: Peakfinder8Config,
         *,
-        adc_threshold: float,
-        min_snr: float,
-        min_pixels: int,
-        max_pixels: int,
-        background_radius: int,
         asics: npt.ArrayLike | None = None,
-        samples_per_bin: int = 0,
         original: bool = True,
     ) -> None:
-        check_options(min_pixels, max_pixels, background_radius, samples_per_bin)
-        self.shape, _, self._plan = radial_plan(mask, radius, asics, samples_per_bin)
-        self._options = (adc_threshold, min_snr, min_pixels, max_pixels, background_radius, original)
+        check_options(config)
+        self.shape, _, self._plan = radial_plan(mask, radius, asics, config.samples_per_bin)
+        self._options = (*native_options(config), original)
         self._workspace = self._new_workspace()
 
     def _new_workspace(self) -> _native.Workspace:
@@ -102,46 +103,19 @@ class Peakfinder8:
         return other
 
 
-def peakfinder8(
-    frame: npt.ArrayLike,
-    mask: npt.ArrayLike | None,
-    radius: npt.ArrayLike,
-    *,
-    adc_threshold: float,
-    min_snr: float,
-    min_pixels: int,
-    max_pixels: int,
-    background_radius: int,
-) -> PeakArray:
-    """Find the peaks of one frame with peakfinder8; for many frames make one :class:`Peakfinder8`.
-
-    frame, mask, radius : (panel, ss, fs) or (ss, fs). Returns a PEAK array.
-    """
-    finder = Peakfinder8(
-        mask,
-        radius,
-        adc_threshold=adc_threshold,
-        min_snr=min_snr,
-        min_pixels=min_pixels,
-        max_pixels=max_pixels,
-        background_radius=background_radius,
-    )
-    return finder(frame)
-
-
-def _options(setup: Setup) -> dict[str, Any]:
-    """Keywords of peakfinder8, on the CPU and on the GPU."""
-    options = asdict(setup.config)
-    if options["adc_threshold"] is None:
-        # In a nearly empty frame a sigma is less than a photon, and chance pairs of photons would be peaks.
-        options["adc_threshold"] = 2.5 * (setup.photon_gain or 0.0)
-    return {**options, "asics": setup.asics}
+def _config(setup: Setup) -> Peakfinder8Config:
+    """The options of a run, on the CPU and on the GPU."""
+    assert isinstance(setup.config, Peakfinder8Config)
+    if setup.config.adc_threshold is not None:
+        return setup.config
+    # In a nearly empty frame a sigma is less than a photon, and chance pairs of photons would be peaks.
+    return replace(setup.config, adc_threshold=2.5 * (setup.photon_gain or 0.0))
 
 
 def on_cpu(setup: Setup) -> FrameFinder:
     """The finder on the CPU."""
     assert setup.radius is not None
-    return _as_frame_finder(Peakfinder8(setup.good, setup.radius, original=False, **_options(setup)))
+    return _as_frame_finder(Peakfinder8(setup.good, setup.radius, _config(setup), asics=setup.asics, original=False))
 
 
 def _as_frame_finder(finder: Peakfinder8) -> FrameFinder:
@@ -157,4 +131,4 @@ def on_gpu(setup: Setup, dtype: np.dtype[Any], engine: str, cpu: FrameFinder) ->
     from ..gpu.peakfinder8 import CudaPeakfinder8
 
     assert setup.radius is not None
-    return CudaPeakfinder8(setup.good, setup.radius, dtype=dtype, **_options(setup))
+    return CudaPeakfinder8(setup.good, setup.radius, _config(setup), asics=setup.asics, dtype=dtype)

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from .. import _native
 from ..arrays import asic_numbers
-from ..finders.peakfinder8 import Peakfinder8, check_options, radial_plan
+from ..config import Peakfinder8Config
+from ..finders.peakfinder8 import Peakfinder8, check_options, native_options, radial_plan
 from ..peaks import PeakArray
 from .batches import GpuFinder, Launch, Slot, Stage, check_gpu, pack
 
@@ -38,7 +39,7 @@ def host_plan(
 class CudaPeakfinder8(GpuFinder):
     """peakfinder8 on a GPU for one geometry and mask.
 
-    Options as :class:`peakrt.finders.peakfinder8.Peakfinder8`; besides
+    mask, radius, config, asics : as :class:`peakrt.finders.peakfinder8.Peakfinder8`'s
     dtype : of the frames on the device, one of u2, i2, u4, i4, f4
     batch : frames worked on together; slots : batches in flight
     foreground_capacity : pixels above threshold of a frame, by default one in eight
@@ -56,14 +57,9 @@ class CudaPeakfinder8(GpuFinder):
         self,
         mask: npt.ArrayLike | None,
         radius: npt.ArrayLike,
+        config: Peakfinder8Config,
         *,
-        adc_threshold: float,
-        min_snr: float,
-        min_pixels: int,
-        max_pixels: int,
-        background_radius: int,
         asics: npt.ArrayLike | None = None,
-        samples_per_bin: int = 0,
         dtype: npt.DTypeLike = np.uint16,
         batch: int = 16,
         slots: int = 2,
@@ -71,25 +67,17 @@ class CudaPeakfinder8(GpuFinder):
         peak_capacity: int | None = None,
     ) -> None:
         cupy = check_gpu()
-        check_options(min_pixels, max_pixels, background_radius, samples_per_bin)
-        if max_pixels > MAX_GROUP:
-            raise ValueError(f"max_pixels is {max_pixels}, on a GPU it should be at most {MAX_GROUP}")
-        shape, plan = host_plan(mask, radius, asics=asics, samples_per_bin=samples_per_bin)
-        self.options = {
-            "adc_threshold": adc_threshold,
-            "min_snr": min_snr,
-            "min_pixels": min_pixels,
-            "max_pixels": max_pixels,
-            "background_radius": background_radius,
-        }
+        check_options(config)
+        if config.max_pixels > MAX_GROUP:
+            raise ValueError(f"max_pixels is {config.max_pixels}, on a GPU it should be at most {MAX_GROUP}")
+        shape, plan = host_plan(mask, radius, asics=asics, samples_per_bin=config.samples_per_bin)
         foreground = foreground_capacity or max(1024, int(np.prod(shape)) // 8)
         self._numbers = {
-            "options": tuple(self.options.values()), "shape": shape, "n_bins": plan["n_bins"], "n_groups": len(plan["group_deep"]),
+            "options": native_options(config), "shape": shape, "n_bins": plan["n_bins"], "n_groups": len(plan["group_deep"]),
             "n_bins_padded": len(plan["group_deep"]) * LANES, "n_asics": len(plan["asics"]),
             "block_span": plan["block_span"], "n_order": len(plan["order"]), "foreground_capacity": foreground,
         }  # fmt: skip
-        shared = {"asics": asics, "samples_per_bin": samples_per_bin, **self.options}
-        self._arguments: tuple[Any, dict[str, Any]] = ((mask, radius), shared)
+        self._arguments = mask, radius, config, asics
         self._twin: Peakfinder8 | None = None
         per_bin = ((batch, self._numbers["n_bins_padded"] + 1), np.float32)
         scratch = {
@@ -127,5 +115,5 @@ class CudaPeakfinder8(GpuFinder):
 
     def _find_on_cpu(self, frame: npt.NDArray[Any]) -> PeakArray:
         if self._twin is None:
-            self._twin = Peakfinder8(*self._arguments[0], original=False, **self._arguments[1])
+            self._twin = Peakfinder8(*self._arguments[:3], asics=self._arguments[3], original=False)
         return self._twin(frame)
