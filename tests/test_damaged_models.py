@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from peakrt import CandidateConfig, PeakFinder
-from peakrt.finders.proposer import Proposer
+from peakrt.finders.proposer import FRAME_INPUTS, FRAME_WEIGHTS, Proposer
 from peakrt.models import engine_cache as cache
 from peakrt.models.engine_onnx import OnnxEngine
 from peakrt.models.model_file import Model, load_model, read_metadata
@@ -32,6 +32,13 @@ def with_entry(folder: Path, change: Any) -> str:
     return str(folder / "m.onnx")
 
 
+WEIGHTS = [0.5] * FRAME_WEIGHTS
+ODD_WEIGHTS = (
+    None, 3, [], WEIGHTS[1:], [*WEIGHTS, 0.5], ["0.5"] * FRAME_WEIGHTS, [True, *WEIGHTS[1:]],
+    [float("nan"), *WEIGHTS[1:]], [float("inf"), *WEIGHTS[1:]], [1e9, *WEIGHTS[1:]], [10**400, *WEIGHTS[1:]],
+)  # fmt: skip
+
+
 @pytest.mark.parametrize("key", ["features", "threshold", "provenance", "kind", "version"])
 def test_metadata_without_an_entry(tmp_path: Path, key: str) -> None:
     name = with_entry(tmp_path, lambda entry: entry.pop(key))
@@ -46,12 +53,23 @@ def test_metadata_without_an_entry(tmp_path: Path, key: str) -> None:
         ("threshold", 7.0), ("threshold_in_hits", "low"), ("features", 3), ("features", None), ("features", [[]]),
         ("provenance", []), ("precision", 16), ("layers", 3), ("layers", [[1, 2]]), ("layers", [["a", 1, 1, 1]]),
         ("layers", [[10**9, 1, 1, 1]]), ("version", [1]), ("kind", {}),
+        ("frame", []), ("frame", {}), ("frame", {"inputs": [], "weights": WEIGHTS}),
+        *(("frame", {"inputs": list(FRAME_INPUTS), "weights": weights}) for weights in ODD_WEIGHTS),
     ],
 )  # fmt: skip
 def test_metadata_with_an_odd_entry(tmp_path: Path, key: str, value: Any) -> None:
     name = with_entry(tmp_path, lambda entry: entry.update({key: value}))
     with pytest.raises(ValueError, match="m.onnx"):
         load_model(name)
+
+
+def test_a_frame_network_is_read(tmp_path: Path) -> None:
+    entry = {"inputs": list(FRAME_INPUTS), "weights": list(range(FRAME_WEIGHTS))}
+    model = load_model(with_entry(tmp_path, lambda given: given.update({"frame": entry})))
+    assert model.frame_weights is not None
+    assert model.frame_weights.tolist() == list(range(FRAME_WEIGHTS))
+    older = load_model(with_entry(tmp_path, lambda given: given.pop("frame", None)))
+    assert older.frame_weights is None
 
 
 def test_deep_metadata(tmp_path: Path) -> None:

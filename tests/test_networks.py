@@ -232,6 +232,50 @@ def test_trained_judge_is_exported_calibrated_and_used(scenes, tmp_path: Path) -
     assert np.allclose(scores, predict(judge, data.numbers), atol=1e-4)
 
 
+def test_frame_network_is_fitted_and_runs_as_torch_runs_it(tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="needs onnx")
+    from peakrt.finders.proposer import weigh_scores
+    from peakrt.models.engine_onnx import OnnxEngine
+    from peakrt.models.model_file import load_model
+    from peakrt_lab import recipe
+    from peakrt_lab.export import write_with_frame_network
+    from peakrt_lab.frame_network import FrameTraining, frames, of_frame, predict, standing, train
+
+    model = load_model("default")
+    config = FrameTraining(scenes=40, whole=1, steps=400)
+    data = frames(config, model, processes=2, say=lambda text: None)
+    assert set(data.frame) <= set(range(41))
+    network = train(config, data)
+    p, weight = predict(network, data.inputs), data.weights()
+    before = 1 / (1 + np.exp(-data.inputs[:, 0]))
+    loss = [-np.average(np.where(data.truth, np.log(q), np.log(1 - q)), weights=weight) for q in (p, before)]
+    assert loss[0] < 0.9 * loss[1]
+    write_with_frame_network(tmp_path / "m.onnx", model, network.weights(), threshold=0.4, provenance={"seed": 3})
+    written = load_model(str(tmp_path / "m.onnx"))
+    assert (written.threshold, written.threshold_in_hits, written.provenance["frame"]) == (0.4, None, {"seed": 3})
+    scene, engine = recipe.draw(config.seed, 3, faint=True), OnnxEngine(written)
+    proposer = scene.proposer()
+    inputs, truth = of_frame(proposer, scene.event.frame, scene.gain, scene.event.peaks, engine)
+    numbers = proposer.describe()
+    scores = engine(numbers)
+    keep = standing(proposer.candidates, scores, numbers[:, 2]) & (scores >= 1e-3)
+    assert written.frame_weights is not None
+    assert len(truth) == keep.sum() > 0
+    np.testing.assert_allclose(
+        weigh_scores(numbers, scores, written.frame_weights)[keep], predict(network, inputs), atol=1e-5
+    )
+
+
+def test_what_stands_is_the_best_within_three_pixels() -> None:
+    from peakrt.finders.proposer import CANDIDATE
+    from peakrt_lab.frame_network import standing
+
+    candidates = np.zeros(5, CANDIDATE)
+    candidates["fs"], candidates["asic"] = [10, 12, 16, 17, 17], [0, 0, 0, 0, 1]
+    scores, strength = np.array([0.5, 0.6, 0.9, 0.9, 0.1], np.float32), np.array([9, 1, 2, 3, 1], np.float32)
+    assert standing(candidates, scores, strength).tolist() == [False, True, False, True, True]
+
+
 def test_calibration_error_by_hand() -> None:
     from peakrt_lab.calibration import calibration_error
 

@@ -1,6 +1,7 @@
 #include "peakrt/describe.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <stdexcept>
 #include <string>
@@ -77,6 +78,13 @@ void describe_frame(const ProposePlan& plan, const std::vector<Candidate>& list,
     crowd.put(numbers + i * kFeatures, clear.data(), plan.bins.bin_pixels.data(), bins, bin_of[i]);
 }
 
+using FrameTally = std::array<std::int32_t, kFrameCounts>;
+FrameTally tally(const float* numbers, const float* scores, std::size_t n) {
+  FrameTally counts{};
+  for (std::size_t i = 0; i < n; ++i) count_candidate(scores[i], numbers + i * kFeatures, counts.data());
+  return counts;
+}
+
 // Marks in keep the candidates that are the best within kSuppress pixels.
 void suppress(const std::vector<Candidate>& list, const float* scores, LeastScore least,
               std::vector<std::uint8_t>* keep) {
@@ -110,6 +118,17 @@ void describe(const ProposePlan& plan, Dtype dtype, const void* frame, const Pro
   });
   describe_crowd(list, strength, numbers);
   describe_frame(plan, list, strength, numbers);
+}
+
+void frame_inputs_of(const float* numbers, const float* scores, std::size_t n, float* inputs) {
+  const FrameTally counts = tally(numbers, scores, n);
+  for (std::size_t i = 0; i < n; ++i)
+    frame_inputs(scores[i], numbers + i * kFeatures, counts.data(), inputs + i * kFrameInputs);
+}
+
+void weigh_scores(const float* numbers, const float* scores, std::size_t n, const float* weights, float* weighed) {
+  const FrameTally counts = tally(numbers, scores, n);
+  for (std::size_t i = 0; i < n; ++i) weighed[i] = weigh(scores[i], numbers + i * kFeatures, counts.data(), weights);
 }
 
 void measure_peaks(const ProposePlan& plan, float gain, Dtype dtype, const void* frame, const ProposeWorkspace& ws,

@@ -120,6 +120,9 @@ cdef extern from "peakrt/describe.hpp" namespace "peakrt" nogil:
     const int kFeatures
     void c_describe "peakrt::describe"(
         const ProposePlan&, Dtype, const void*, const ProposeWorkspace&, float*) except +
+    const int kFrameInputs, kFrameHidden, kFrameCounts, kFrameWeights
+    void c_frame_inputs "peakrt::frame_inputs_of"(const float*, const float*, size_t, float*)
+    void c_weigh_scores "peakrt::weigh_scores"(const float*, const float*, size_t, const float*, float*)
     cdef struct LeastScore:
         float usual, in_hits
     void c_measure_peaks "peakrt::measure_peaks"(
@@ -130,8 +133,10 @@ cdef extern from *:
     """
     #define PEAKRT_NAME(name) #name " "
     static const char* peakrt_feature_names = PEAKRT_FEATURES(PEAKRT_NAME) "";
+    static const char* peakrt_frame_input_names = PEAKRT_FRAME_INPUTS(PEAKRT_NAME) "";
     """
     const char* peakrt_feature_names
+    const char* peakrt_frame_input_names
 
 cdef extern from "peakrt/sound_file.hpp" namespace "peakrt" nogil:
     cdef cppclass SoundFileBytes "peakrt::SoundFile":
@@ -340,6 +345,9 @@ cdef class Workspace:
 
 
 FEATURES = tuple(peakrt_feature_names.decode().split())
+FRAME_INPUTS = tuple(peakrt_frame_input_names.decode().split())
+#: Width of the second network's hidden layer, and the number of its weights.
+FRAME_HIDDEN, FRAME_WEIGHTS = kFrameHidden, kFrameWeights
 
 
 cdef class ProposerPlan:
@@ -446,6 +454,32 @@ cdef class Proposer:
         }
 
 
+def frame_inputs(const float[:, ::1] numbers, const float[::1] scores):
+    """What the second network is told of each candidate: (n, len(FRAME_INPUTS))."""
+    cdef size_t n = scores.shape[0]
+    if <size_t>numbers.shape[0] != n or numbers.shape[1] != kFeatures:
+        raise ValueError("numbers and scores do not fit together")
+    inputs = np.empty((n, kFrameInputs), np.float32)
+    cdef float[:, ::1] out = inputs
+    if n:
+        with nogil:
+            c_frame_inputs(&numbers[0, 0], &scores[0], n, &out[0, 0])
+    return inputs
+
+
+def weigh_scores(const float[:, ::1] numbers, const float[::1] scores, const float[::1] weights):
+    """Scores of candidates in the light of their frame: frame_network.hpp."""
+    cdef size_t n = scores.shape[0]
+    if <size_t>numbers.shape[0] != n or numbers.shape[1] != kFeatures or weights.shape[0] != kFrameWeights:
+        raise ValueError("numbers, scores and weights do not fit together")
+    weighed = np.empty(n, np.float32)
+    cdef float[::1] out = weighed
+    if n:
+        with nogil:
+            c_weigh_scores(&numbers[0, 0], &scores[0], n, &weights[0], &out[0])
+    return weighed
+
+
 def v3r3(frame, const uint8_t[:, :, ::1] mask, dtype, int rank, float r0, float dr, float nsigm, float npix_min,
          float npix_max, float amax_thr, float atot_thr, float son_min):
     cdef PsanaSelection selection = PsanaSelection(npix_min, npix_max, amax_thr, atot_thr, son_min)
@@ -527,7 +561,7 @@ def read_out(const float[:, :, ::1] photons, float[:, :, ::1] frame, *, float of
 DEVICE = {
     "lanes": kDeviceLanes, "group": kDeviceGroup, "tile": kTile, "sums": kSums, "sweep_ss": kSweepSs,
     "sweep_fs": kSweepFs, "hidden": kMostHidden, "features": kFeatures, "team_threads": kTeamThreads, "most_candidates": kMostCandidates,
-    "noise_bytes": sizeof(Noise), "samples": kSamplesPerBin, "windows": kWindows, "conv_channels": kConvChannels,
+    "frame_counts": kFrameCounts, "noise_bytes": sizeof(Noise), "samples": kSamplesPerBin, "windows": kWindows, "conv_channels": kConvChannels,
     "passes": kPasses,
     "noise_passes": kNoisePasses, "block": kDeviceBlock, "classes": kSegmentationClasses,
 }

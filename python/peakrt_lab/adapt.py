@@ -261,7 +261,7 @@ def write_adapted(out: Path, model: Model, network: CandidateNetwork, more: dict
     """Write a network that was made from a model's; more : entries of its provenance."""
     write_model(
         out, network, threshold=model.threshold, threshold_in_hits=model.threshold_in_hits,
-        provenance={**model.provenance, **more},
+        provenance={**model.provenance, **more}, frame=model.frame,
     )  # fmt: skip
 
 

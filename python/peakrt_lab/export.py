@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from peakrt.finders.proposer import FEATURES, SEGMENTATION_CHANNELS
-from peakrt.models.model_file import INPUTS, VERSION, WORD_OF_KIND, load_model
+from peakrt.finders.proposer import FEATURES, FRAME_INPUTS, SEGMENTATION_CHANNELS
+from peakrt.models.model_file import INPUTS, VERSION, WORD_OF_KIND, Model, load_model
 
 from .candidate_network import CandidateNetwork
 from .segmentation_network import SegmentationStudent
@@ -79,17 +80,38 @@ def write_model(
     threshold: float,
     threshold_in_hits: float | None,
     provenance: dict[str, Any],
+    frame: Sequence[float] | None = None,
 ) -> None:
     """Write a network's model file; it gets its name once it is whole and can be loaded.
 
-    threshold, threshold_in_hits : of ``peakrt.models.model_file.Model``
+    threshold, threshold_in_hits, frame : of ``peakrt.models.model_file.Model``
     provenance : commit, configuration, seeds, data recipe and scores
     """
     entry = {
         "classes": ["not a peak", "peak"], "threshold": threshold, "threshold_in_hits": threshold_in_hits,
-        "provenance": provenance,
+        "provenance": provenance, **_frame_entry(frame),
     }  # fmt: skip
     _save(path, build_onnx(network), "candidate", entry)
+
+
+def _frame_entry(frame: Sequence[float] | None) -> dict[str, Any]:
+    return {} if frame is None else {"frame": {"inputs": list(FRAME_INPUTS), "weights": list(frame)}}
+
+
+def write_with_frame_network(
+    out: Path, model: Model, frame: Sequence[float], *, threshold: float, provenance: dict[str, Any]
+) -> None:
+    """Write a candidate model's file anew, of any precision, with the weights of a second network.
+
+    threshold : least score of a peak in all frames; provenance : of the second network, added to the model's as "frame"
+    """
+    import onnx
+
+    entry = {
+        "classes": ["not a peak", "peak"], "threshold": threshold, "threshold_in_hits": None,
+        "provenance": {**model.provenance, "frame": provenance}, **_frame_entry(frame),
+    }  # fmt: skip
+    _save(out, onnx.load_model_from_string(model.content), "candidate", entry, model.precision)
 
 
 def write_quantised(path: Path, numbers: npt.NDArray[np.float32]) -> Path:
@@ -101,7 +123,8 @@ def write_quantised(path: Path, numbers: npt.NDArray[np.float32]) -> Path:
 
     plain = onnx.load(path)
     entry = json.loads(next(item.value for item in plain.metadata_props if item.key == "peakrt"))
-    kept = {name: entry[name] for name in ("classes", "threshold", "threshold_in_hits", "provenance")}
+    names = ("classes", "threshold", "threshold_in_hits", "provenance", "frame")
+    kept = {name: entry[name] for name in names if name in entry}
     out = path.with_name(f"{path.stem}-int8.onnx")
     _save(out, quantise(plain, numbers), "candidate", kept, "int8")
     return out

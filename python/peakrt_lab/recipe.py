@@ -118,17 +118,18 @@ def draw_scene(rng: np.random.Generator, detector: Detector) -> Scene:
     )
 
 
-def draw(seed: int, number: int, *, artifacts: bool = False) -> TrainingScene:
+def draw(seed: int, number: int, *, artifacts: bool = False, faint: bool = False) -> TrainingScene:
     """Training scene of a number; it depends on the seed and the number alone.
 
-    artifacts : whether the event is to say where they are
+    artifacts : whether the event is to say where they are; faint : whether crystals are weak, down to a few photons
     """
     rng = np.random.default_rng([seed, 7, number])
     detector = draw_detector(rng)
     cell = tuple(float(a) for a in np.exp(rng.uniform(np.log(150), np.log(400), 3))) if rng.random() < 0.1 else None
+    scene = draw_scene(rng, detector)
     simulator = Simulator(
         detector,
-        draw_scene(rng, detector),
+        replace(scene, photons=(5.0, 1000.0), hit_fraction=0.7) if faint else scene,
         draw_response(rng),
         cell=None if cell is None else (*cell, 90.0, 90.0, 90.0),  # crowded
         seed=int(rng.integers(2**31)),

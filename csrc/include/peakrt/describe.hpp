@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "peakrt/features.hpp"
+#include "peakrt/frame_network.hpp"
 #include "peakrt/propose.hpp"
 
 namespace peakrt {
@@ -10,6 +11,12 @@ namespace peakrt {
 // numbers: (n, kFeatures) for the workspace's n candidates.
 void describe(const ProposePlan& plan, Dtype dtype, const void* frame, const ProposeWorkspace& workspace,
               float* numbers);
+
+// What the second network is told of n candidates of a frame: (n, kFrameInputs). numbers: (n, kFeatures).
+void frame_inputs_of(const float* numbers, const float* scores, std::size_t n, float* inputs);
+
+// Scores of n candidates of a frame in the light of all of them. numbers: (n, kFeatures); weights: kFrameWeights.
+void weigh_scores(const float* numbers, const float* scores, std::size_t n, const float* weights, float* weighed);
 
 // Peaks of the candidates whose score is at least the least and the highest within kSuppress pixels, in the
 // candidates' order. gain: ADU a photon. Throws invalid_argument unless n_scores is the number of candidates.

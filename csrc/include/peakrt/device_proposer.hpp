@@ -5,6 +5,7 @@
 #pragma once
 #include "peakrt/crowd.hpp"
 #include "peakrt/device.hpp"
+#include "peakrt/frame_network.hpp"
 #include "peakrt/measurement.hpp"
 #include "peakrt/statistics.hpp"
 #include "peakrt/team.hpp"
@@ -51,6 +52,7 @@ PEAKRT_HD inline void clear_body(const ProposerBatch& batch, int frame, int i) {
   batch.high[batch.bins(frame) + i] = 1e30f;
   batch.clear[batch.bins(frame) + i] = 0;
   if (i < 3) batch.crowd[3 * frame + i] = 0;
+  if (i < kFrameCounts) batch.frame_counts[frame * kFrameCounts + i] = 0;
   if (i < 2) batch.noise[2 * frame + i] = Noise{};
   if (i == 0) batch.n_candidates[frame] = batch.n_sure[frame] = 0;
   if (i == 0 && !batch.again) batch.n_clear[frame] = 0;
@@ -459,12 +461,26 @@ PEAKRT_HD inline float final_score(const ProposerBatch& batch, int frame, int k)
   return batch.learn && batch.near_bad[batch.pixel(batch.candidates[row])] ? 0.f : batch.scores[row];
 }
 
-// 16. Counts what tells a hit from a blank: thread (frame, candidate).
+// 16. Counts the candidates of a frame by score and sharpness: thread (frame, candidate). Kernels 16 and 17 are left
+// out where the model has no second network.
+PEAKRT_HD inline void count_body(const ProposerBatch& batch, int frame, int k) {
+  const float* f = batch.numbers + batch.row(frame, k) * kFeatures;
+  count_candidate(final_score(batch, frame, k), f, batch.frame_counts + frame * kFrameCounts);
+}
+
+// 17. Weighs a candidate's score by its frame: thread (frame, candidate).
+PEAKRT_HD inline void weigh_body(const ProposerBatch& batch, int frame, int k) {
+  const std::int64_t row = batch.row(frame, k);
+  batch.scores[row] = weigh(final_score(batch, frame, k), batch.numbers + row * kFeatures,
+                            batch.frame_counts + frame * kFrameCounts, batch.frame_weights);
+}
+
+// 18. Counts what tells a hit from a blank: thread (frame, candidate).
 PEAKRT_HD inline void sure_body(const ProposerBatch& batch, int frame, int k) {
   if (final_score(batch, frame, k) >= batch.min_score.usual) next(batch.n_sure + frame);
 }
 
-// 17. Keeps a candidate that is the best within kSuppress pixels: team (frame, candidate).
+// 19. Keeps a candidate that is the best within kSuppress pixels: team (frame, candidate).
 template <class Members>
 PEAKRT_HD void suppress_body(const ProposerBatch& batch, int frame, int k, Members team) {
   const std::int64_t row = batch.row(frame, k);
@@ -483,7 +499,7 @@ PEAKRT_HD void suppress_body(const ProposerBatch& batch, int frame, int k, Membe
   if (team.rank() == 0) batch.kept[row] = !better;
 }
 
-// 18. Measures a kept candidate: team (frame, candidate).
+// 20. Measures a kept candidate: team (frame, candidate).
 struct PeakShared {
   MeasureShared measure;
   Other others[kMostOthers];

@@ -14,7 +14,7 @@ from ..config import CandidateConfig
 from ..contracts import BatchFinder, FrameFinder, Setup
 from ..peaks import PeakArray
 from .learned import Learned, Turn
-from .proposer import FEATURES, Proposer
+from .proposer import FEATURES, Proposer, weigh_scores
 
 log = logging.getLogger("peakrt")
 
@@ -34,6 +34,7 @@ class CandidateFinder:
         self._proposer = Proposer(setup.good, setup.radius, asics=rows)
         self._gains = GainEstimator(GoodPixels.of(setup.good, setup.good.shape), rows, setup.learned)
         self._learns = setup.config.bad_pixels == "learn"
+        self._frame_weights = setup.model.frame_weights
         self._min_scores = setup.model.least_scores(setup.config.min_score)
 
     def clone(self) -> CandidateFinder:
@@ -59,6 +60,8 @@ class CandidateFinder:
             scores = np.where(bad.suspects(candidates), np.float32(0), scores)
             if turn is not None:
                 turn.passed()
+        if self._frame_weights is not None:
+            scores = weigh_scores(numbers, scores, self._frame_weights)
         return self._proposer.measure(scores, *self._min_scores)
 
     def with_good(self, good: GoodPixels) -> CandidateFinder:

@@ -27,6 +27,10 @@ CANDIDATE = np.dtype(
 
 #: Names of the numbers that describe a candidate, in order (``csrc/include/peakrt/features.hpp``).
 FEATURES: tuple[str, ...] = _native.FEATURES
+#: What the network that weighs scores by their frame is told, and how many weights it has
+#: (``csrc/include/peakrt/frame_network.hpp``).
+FRAME_INPUTS: tuple[str, ...] = _native.FRAME_INPUTS
+FRAME_WEIGHTS: int = _native.FRAME_WEIGHTS
 #: Channels of the segmentation model's input, in order (``csrc/include/peakrt/segmentation_input.hpp``).
 SEGMENTATION_INPUTS = ("height", "level", "good")
 SEGMENTATION_CHANNELS = len(SEGMENTATION_INPUTS)
@@ -143,6 +147,17 @@ class Proposer:
         if scores.ndim != 1:
             raise ValueError(f"scores have shape {scores.shape}, they should be one a candidate")
         return self._native.measure(self._frame, self._gain, scores, min_score, in_hits, PEAK)
+
+
+def weigh_scores(
+    numbers: npt.NDArray[np.float32], scores: npt.NDArray[np.float32], weights: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """Weigh each candidate's score by what the others of its frame say; a score of 0 stays.
+
+    numbers : (n, len(FEATURES)); scores : (n,) of the first network; weights : (FRAME_WEIGHTS,)
+    Raises ValueError for other shapes.
+    """
+    return _native.weigh_scores(numbers, np.ascontiguousarray(scores, np.float32), weights)
 
 
 def _tiles(shape: tuple[int, ...], asics: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:

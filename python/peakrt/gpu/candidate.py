@@ -163,7 +163,7 @@ class GpuProposer(GpuFinder):
         shared = {
             **{name: per_bin for name in of_bins}, "clear": (per_bin[0], np.int32), "crowd": ((batch, 3), np.int32),
             "gain": ((batch,), np.float32), "values": ((batch, most_listed), np.float32),
-            "noise": ((batch, 2 * _D["noise_bytes"]), np.uint8), "n_candidates": ((batch,), np.int32), "n_clear": ((batch,), np.int32), "n_sure": ((batch,), np.int32),
+            "noise": ((batch, 2 * _D["noise_bytes"]), np.uint8), "n_candidates": ((batch,), np.int32), "n_clear": ((batch,), np.int32), "n_sure": ((batch,), np.int32), "frame_counts": ((batch, _D["frame_counts"]), np.int32),
             "candidates": ((batch, capacity * CANDIDATE.itemsize), np.uint8), "scores": (listed, np.float32),
             "kept": (listed, np.uint8),
         }  # fmt: skip
@@ -259,6 +259,8 @@ class CudaCandidateFinder(GpuProposer):
         assert model is not None
         # An engine of TensorRT needs no weights here; the kernel is not launched then.
         weights = model_arrays(model) if engine is None else {name: np.zeros(1, np.float32) for name in MODEL_ARRAYS}
+        self._weighs = model.frame_weights is not None
+        weights["frame_weights"] = np.zeros(1, np.float32) if model.frame_weights is None else model.frame_weights
         self._learns = config.bad_pixels == "learn"
         plan = cpu.plan_arrays()
         windows, tiles = _D["windows"], ((batch, len(plan["tile_weight"])), np.float32)
@@ -323,7 +325,8 @@ class CudaCandidateFinder(GpuProposer):
         return [*stages, Stage(self._measurement(), before=self._end_turn)]
 
     def _measurement(self) -> list[Any]:
-        return [self._per_candidate("sure"), *super()._measurement()]
+        kernels = ("count", "weigh", "sure") if self._weighs else ("sure",)
+        return [*map(self._per_candidate, kernels), *super()._measurement()]
 
     def _score_by_engine(self, slot: Slot) -> None:
         addresses = slot.addresses()

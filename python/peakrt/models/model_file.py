@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..finders.proposer import FEATURES, SEGMENTATION_INPUTS
+from ..finders.proposer import FEATURES, FRAME_INPUTS, FRAME_WEIGHTS, SEGMENTATION_INPUTS
 
 #: Layout of the metadata; a runtime refuses what it does not know.
 VERSION = 1
@@ -26,6 +26,8 @@ WORD_OF_KIND = {kind: word for word, kind in KIND_OF_WORD.items()}
 OLD_NAMES = {"dense": "segmentation", "dense-fp16": "segmentation-fp16", "dense-int8": "segmentation-int8"}
 #: More than a model can be; read before memory is taken.
 MAX_BYTES = 16 << 20
+#: No weight of a network that is told a frame's counts is near it.
+_MAX_WEIGHT = 1e4
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Model:
     layers : of a segmentation model, kernel, stride, dilation and padding of each convolution
     content : the .onnx; threshold : least score of a peak; provenance : how it was trained and how well it does
     threshold_in_hits : of a candidate model, least score of a peak in a frame where ten reach threshold
+    frame : of a candidate model, the weights of the network that weighs scores by their frame (frame_network.hpp)
     """
 
     name: str
@@ -46,11 +49,17 @@ class Model:
     precision: str = "fp32"
     layers: tuple[tuple[int, int, int, int], ...] = ()
     threshold_in_hits: float | None = None
+    frame: tuple[float, ...] | None = None
 
     def least_scores(self, given: float | None) -> tuple[float, float]:
         """Least score of a peak, and that in hits; a number that the user gives is both."""
         usual = self.threshold if given is None else given
         return usual, usual if given is not None or self.threshold_in_hits is None else self.threshold_in_hits
+
+    @property
+    def frame_weights(self) -> npt.NDArray[np.float32] | None:
+        """Weights of the network that weighs scores by their frame; None for a model that has none."""
+        return None if self.frame is None else np.array(self.frame, np.float32)
 
     @property
     def digest(self) -> str:
@@ -185,7 +194,8 @@ def check_model(name: str, content: bytes, metadata: dict[str, str], kind: str |
         raise ValueError(f"model {name} has damaged metadata: 'provenance' should be an object and 'precision' text")
     threshold = _probability(name, entry, "threshold")
     in_hits = None if entry.get("threshold_in_hits") is None else _probability(name, entry, "threshold_in_hits")
-    return Model(name, content, threshold, provenance, kind, precision, _layers(name, entry), in_hits)
+    frame = _frame_weights(name, entry) if kind == "candidate" else None
+    return Model(name, content, threshold, provenance, kind, precision, _layers(name, entry), in_hits, frame)
 
 
 def _probability(name: str, entry: dict[str, Any], key: str) -> float:
@@ -193,6 +203,26 @@ def _probability(name: str, entry: dict[str, Any], key: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise ValueError(f"model {name} has damaged metadata: {key!r} is {value!r:.40}, a number of 0 to 1 is expected")
     return float(value)
+
+
+def _frame_weights(name: str, entry: dict[str, Any]) -> tuple[float, ...] | None:
+    """Weights of the network that weighs scores by their frame; None where a model has none, as older ones."""
+    frame = entry.get("frame")
+    if frame is None:
+        return None
+    if not isinstance(frame, dict) or frame.get("inputs") != list(FRAME_INPUTS):
+        raise ValueError(f"model {name} was trained on another view of frames than this PeakRT has: take one that fits")
+    weights = frame.get("weights")
+    if (
+        not isinstance(weights, list)
+        or len(weights) != FRAME_WEIGHTS
+        or not all(type(w) in (int, float) and -_MAX_WEIGHT <= w <= _MAX_WEIGHT for w in weights)
+    ):
+        raise ValueError(
+            f"model {name} has damaged metadata: 'weights' of 'frame' should list {FRAME_WEIGHTS} numbers "
+            f"of at most {_MAX_WEIGHT:g}"
+        )
+    return tuple(map(float, weights))
 
 
 def _layers(name: str, entry: dict[str, Any]) -> tuple[tuple[int, int, int, int], ...]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from peakrt.commands.options import load_geometry
 from peakrt.commands.program import add_command
 from peakrt.extras import need, to_install
+from peakrt.models.model_file import load_model
 from peakrt.sources import open_source
 
 
@@ -25,6 +27,11 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--dense", action="store_true", dest="segmentation", help=argparse.SUPPRESS)  # its old name
     parser.add_argument("-n", "--scenes", type=int, help="training scenes [9000; segmentation 2400]")
+    parser.add_argument(
+        "--frame-network",
+        metavar="MODEL",
+        help="make only the second network, which weighs scores by their frame, for the first one of a model",
+    )
     parser.add_argument("--steps", type=int, help="of the model's training [10000]")
     parser.add_argument("--teacher-steps", type=int, help="of the segmentation model's teacher [3000]")
     parser.add_argument("--rival-steps", type=int, help="of the 2023 paper's network, for the report [0: not trained]")
@@ -51,6 +58,8 @@ def _train(parsed: argparse.Namespace) -> int:
         raise ValueError(f"{parsed.output}: a model's name ends in .onnx, in a folder that exists")
     if parsed.segmentation and parsed.blanks is not None:
         raise ValueError("--blanks is not for --segmentation")
+    if parsed.segmentation and parsed.frame_network is not None:
+        raise ValueError("--frame-network is not for --segmentation")
     if parsed.segmentation:
         return _train_segmentation(parsed)
     if any(given is not None for given in (parsed.teacher_steps, parsed.rival_steps, parsed.parallel)):
@@ -60,12 +69,26 @@ def _train(parsed: argparse.Namespace) -> int:
     config = TrainConfig(network=network, **given)
     if config.scenes < 60 or network.steps < 1:
         raise ValueError("a training needs at least 60 scenes and one step")
+    if parsed.frame_network is not None:
+        return _train_frame_network(parsed, config.scenes)
     scores = train_judge(
         config, parsed.work, parsed.output, processes=parsed.processes, say=lambda t: print(t, flush=True),
         blanks=_blanks(parsed),
     )  # fmt: skip
     for name, values in scores.items():
         print(f"{name:6} " + ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in values.items()))
+    print(f"wrote {parsed.output}")
+    return 0
+
+
+def _train_frame_network(parsed: argparse.Namespace, scenes: int) -> int:
+    from ..frame_network import for_model
+    from ..train import add_frame_network
+
+    model = load_model(parsed.frame_network)
+    say = partial(print, flush=True)
+    made = add_frame_network(model, parsed.output, for_model(scenes), processes=parsed.processes, say=say)
+    print(", ".join(f"{name.replace('_', ' ')} {made[name]}" for name in made if name.startswith(("log", "calib"))))
     print(f"wrote {parsed.output}")
     return 0
 
