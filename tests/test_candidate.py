@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,13 @@ from hypothesis import strategies as st
 
 from peakrt import PeakFinder
 from peakrt.config import CandidateConfig, V3r3Config
+from peakrt.contracts import Setup
 from peakrt.finders.bad_pixels import BadPixels
+from peakrt.finders.candidate import CandidateFinder
 from peakrt.finders.gain import GainCurve, estimate_gain
-from peakrt.finders.proposer import CANDIDATE, FEATURES, Proposer
+from peakrt.finders.learned import Learned
+from peakrt.finders.proposer import CANDIDATE, FEATURES, FRAME_INPUTS, FRAME_WEIGHTS, Proposer, weigh_scores
+from peakrt.models.engine_onnx import OnnxEngine
 from peakrt.models.model_file import load_model, read_metadata, shipped_models
 from peakrt_geometry import load_detector
 from peakrt_lab.simulate import RESPONSES, Response, Scene, Simulator
@@ -324,9 +329,73 @@ def test_hits_have_a_lower_bar(sure: int, peaks: int) -> None:
     assert len(proposer.measure(scores, 0.8)) == sure
 
 
+def weighed_twin(numbers: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """frame_network.hpp in numpy."""
+    sure = scores >= np.float32(0.8)
+    middling, doubtful = (
+        (scores >= np.float32(low)) & (scores < np.float32(high)) for low, high in ((0.2, 0.8), (0.05, 0.2))
+    )
+    inside = numbers[:, FEATURES.index("masked13")] <= 13
+    bins = np.clip(numbers[:, FEATURES.index("height_of_sum3")] * 16, 0, 15).astype(int)
+    as_sharp = np.array([(bins[sure] >= b - 1).sum() for b in bins])
+    p = np.clip(scores, 1e-6, 1 - 1e-6).astype(np.float64)
+    inputs = np.stack(
+        [
+            np.clip(np.log(p / (1 - p)), -9, 9), np.full(len(p), np.log1p(sure.sum())),
+            np.full(len(p), np.log1p(middling.sum())), np.full(len(p), np.log1p(doubtful.sum())), as_sharp / (sure.sum() + 1),
+        ], 1,
+    )  # fmt: skip
+    mean, scale, hidden, bias, last, end = np.split(weights.astype(np.float64), np.cumsum([5, 5, 40, 8, 8]))
+    x = np.clip((inputs - mean) * scale, -4, 4)
+    logit = np.maximum(x @ hidden.reshape(5, 8) + bias, 0) @ last + end
+    if (sure & inside).sum() >= 10:
+        logit = np.where(inside, np.maximum(logit, inputs[:, 0]), logit)
+    return np.where(scores > 0, 1 / (1 + np.exp(-logit)), 0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([0, 1, 7, 300]), st.sampled_from([0.3, 2.0, 8.0]))
+def test_scores_are_weighed_as_by_the_twin(seed: int, n: int, spread: float) -> None:
+    rng = np.random.default_rng(seed)
+    assert FRAME_INPUTS == ("logit", "sure", "middling", "doubtful", "as_sharp")
+    numbers = rng.normal(0, 1, (n, len(FEATURES))).astype(np.float32)
+    numbers[:, FEATURES.index("masked13")] = rng.choice([0, 13, 14, 78], n)
+    scores = (1 / (1 + np.exp(-rng.normal(0, spread, n)))).astype(np.float32)
+    scores[: n // 3] = 0
+    weights = rng.normal(0, 0.7, FRAME_WEIGHTS).astype(np.float32)
+    weighed = weigh_scores(numbers, scores, weights)
+    np.testing.assert_allclose(weighed, weighed_twin(numbers, scores, weights), atol=2e-5)
+    assert (weighed[scores == 0] == 0).all()
+    order = rng.permutation(n)  # the frame's counts do not depend on it
+    assert weigh_scores(numbers[order], scores[order], weights).tobytes() == weighed[order].tobytes()
+    with pytest.raises(ValueError, match="fit"):
+        weigh_scores(numbers, scores, weights[1:])
+
+
+def test_a_model_without_a_frame_network_gives_its_own_scores() -> None:
+    rng = np.random.default_rng(2)
+    model = replace(load_model("default"), frame=tuple(rng.normal(0, 0.7, FRAME_WEIGHTS)))
+    frame = rng.poisson(5 + one_peak((30, 30), 0.8, 900) + one_peak((44, 20), 0.8, 70)).astype(np.float32)[None]
+    good = np.ones(frame.shape, bool)
+    scores = {}
+    for name, one in (("weighed", model), ("own", replace(model, frame=None))):
+        config = CandidateConfig(min_score=1e-6, bad_pixels="keep")
+        setup = Setup(config, good, None, None, Learned(1.0), model=one, engine=OnnxEngine(one))
+        scores[name] = CandidateFinder(setup)(frame)["score"]
+    proposer = Proposer(good)
+    proposer.propose(frame, 1.0)
+    numbers = proposer.describe()
+    own = OnnxEngine(model)(numbers)
+    assert scores["own"].tobytes() == proposer.measure(own, 1e-6)["score"].tobytes()
+    weighed = weigh_scores(numbers, own, model.frame_weights)
+    assert scores["weighed"].tobytes() == proposer.measure(weighed, 1e-6)["score"].tobytes()
+    assert not np.array_equal(scores["own"], scores["weighed"])
+
+
 def test_a_given_least_score_holds_everywhere() -> None:
     model = load_model("default")
     assert model.least_scores(None) == (model.threshold, model.threshold_in_hits)
+    assert replace(model, threshold=0.7, threshold_in_hits=None).least_scores(None) == (0.7, 0.7)
     assert model.least_scores(0.3) == (0.3, 0.3)
     assert (
         load_model("segmentation", "segmentation").least_scores(None)[0]

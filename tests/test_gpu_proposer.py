@@ -20,7 +20,7 @@ from peakrt.config import CandidateConfig, Config, Peakfinder8Config, Segmentati
 from peakrt.contracts import Setup
 from peakrt.finders.candidate import CandidateFinder
 from peakrt.finders.learned import Learned
-from peakrt.finders.proposer import CANDIDATE, FEATURES
+from peakrt.finders.proposer import CANDIDATE, FEATURES, FRAME_WEIGHTS
 from peakrt.finders.segmentation import SegmentationFinder
 from peakrt.gpu.batches import pack
 from peakrt.gpu.candidate import CudaCandidateFinder, model_arrays
@@ -46,11 +46,12 @@ def pair(
     asics: Any = None,
     gain: float | None = GAIN,
     config: CandidateConfig | None = None,
+    model: Model = MODEL,
     **options: Any,
 ) -> tuple[CudaCandidateFinder, CandidateFinder]:
     """The GPU's finder and the CPU's, each with what it learns."""
     config = config or CandidateConfig(bad_pixels="keep")
-    both = [Setup(config, good, radius, asics, Learned(gain), model=MODEL, engine=ENGINE) for _ in range(2)]
+    both = [Setup(config, good, radius, asics, Learned(gain), model=model, engine=ENGINE) for _ in range(2)]
     finder = CudaCandidateFinder(both[1], cpu=CandidateFinder(both[1]), **{"dtype": "f4", "batch": 2, **options})
     return finder, CandidateFinder(both[0])
 
@@ -190,6 +191,23 @@ def test_many_peaks_on_panels_batches_and_graphs(device: Any) -> None:
     pinned[...] = np.stack(run[2:4])
     for found, peaks in zip(next(finder.find_pinned([pinned])), expected[2:], strict=False):
         check_same(found, peaks, exact=is_host(device))
+
+
+def test_models_with_and_without_a_frame_network(device: Any) -> None:
+    """A model of the one kind and of the other, on frames without peaks, with a few and with many."""
+    rng = np.random.default_rng(8)
+    shape = (2, 128, 128)
+    run = [scene(rng, shape, peaks) for peaks in (0, 60, 2, 12, 25)]
+    found = []
+    weights = tuple(rng.normal(0, 0.7, FRAME_WEIGHTS))
+    for model in (replace(MODEL, frame=weights, threshold=0.5, threshold_in_hits=None), MODEL):
+        finder, cpu = pair(np.ones(shape, bool), None, model=model)
+        for gpu, frame in zip(finder.map(run), run, strict=True):
+            expected = cpu(frame)
+            check_same(gpu, expected, exact=is_host(device), thresholds=model.least_scores(None))
+            found.append(expected)
+    assert found[1]["score"].tobytes() != found[6]["score"].tobytes()
+    assert sum(map(len, found)) > 100
 
 
 def test_one_huge_blob_and_touching_peaks(device: Any) -> None:

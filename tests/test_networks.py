@@ -276,6 +276,25 @@ def test_what_stands_is_the_best_within_three_pixels() -> None:
     assert standing(candidates, scores, strength).tolist() == [False, True, False, True, True]
 
 
+def test_faint_peaks_are_peaks_and_the_shoulders_of_clear_ones_are_not() -> None:
+    from peakrt.finders.proposer import CANDIDATE
+    from peakrt_lab.frame_network import is_peak
+
+    candidates = np.zeros(6, CANDIDATE)
+    candidates["fs"] = [
+        10,
+        14,
+        30,
+        50,
+        52,
+        80,
+    ]  # a peak, its shoulder, a faint one; one that stands in for its neighbour
+    label, stands = np.array([1, 2, 2, 1, 2, 0], np.int8), np.array([1, 1, 1, 0, 1, 1], bool)
+    assert is_peak(candidates, label, stands)[stands].tolist() == [True, False, True, True, False]
+    faint_alone = is_peak(candidates, np.array([2, 0, 0, 0, 0, 0], np.int8), stands)
+    assert faint_alone.tolist() == [True] + [False] * 5
+
+
 def test_calibration_error_by_hand() -> None:
     from peakrt_lab.calibration import calibration_error
 
