@@ -21,7 +21,7 @@ from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
 
-from .document import document
+from .document import document, readme_table
 from .finders import FINDERS
 from .index import Results
 from .jobs import Tools
@@ -110,7 +110,8 @@ def _report(parsed: argparse.Namespace, runs: list[Run], tools: Tools) -> None:
     pictures = plots(summary, parsed.output)
     write_atomically(parsed.output.with_suffix(".json"), json.dumps(summary, indent=1) + "\n")
     write_atomically(parsed.output.with_suffix(".md"), document(summary, [path.name for path in pictures], parsed.note))
-    _say(f"wrote {parsed.output.with_suffix('.md')}")
+    _say(f"wrote {parsed.output.with_suffix('.md')}; for the README:")
+    print("\n".join(readme_table(summary)))
 
 
 def main() -> int:

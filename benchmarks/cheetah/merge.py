@@ -13,7 +13,7 @@ from benchmarks.indexing import CELL, SPACE_GROUP
 from peakrt_lab.crystal import make_crystal
 
 from .finders import FINDERS
-from .index import CHUNK, Results
+from .index import CHUNK, Outcome, Results
 from .jobs import MIN_PEAKS
 from .programs import Stopwatch
 from .recipe import POINT_GROUP, Run
@@ -32,6 +32,8 @@ class Merged:
     rsplit, cc_half, cc_star : of the two halves; r_truth, cc_truth : R on intensities and correlation with the truth
     by_shell : for plots, each a column over the shells, d_A their middles
     process_hkl : r_truth and cc_truth of its merging, without scaling by partialator
+    profile_radius, crystal_reflections : medians over the crystals: 1/nm, and how many reflections were integrated
+    same : of on_same_crystals
     common : r_truth on the reflections that the candidate finder's data have too, and the candidate finder's on the same; how many they are
     """
 
@@ -48,7 +50,10 @@ class Merged:
     cc_truth: float
     by_shell: dict[str, list[float]] = field(default_factory=dict)
     process_hkl: dict[str, float] = field(default_factory=dict)
+    profile_radius: float = np.nan
+    crystal_reflections: float = np.nan
     common: dict[str, float] = field(default_factory=dict)
+    same: dict[str, float] = field(default_factory=dict)
 
 
 def merge_all(
@@ -65,7 +70,7 @@ def merge_all(
         if offered != frames:
             continue
         stream = folder / f"{finder}.stream"
-        indexed = _join(run, finder, frames, stream)
+        indexed = join(run, finder, frames, stream)
         say(f"{run.name}: merging {indexed} frames of {FINDERS[finder].name}, {FINDERS[finder].settings}")
         try:
             out.append(_merge(run, finder, frames, indexed, stream, truth, cores))
@@ -74,7 +79,34 @@ def merge_all(
         stream.unlink()
     if OURS not in (merged.finder for merged in out):
         return out
-    return [replace(merged, common=on_common(run, folder, merged.finder, truth)) for merged in out]
+    out = [replace(merged, common=on_common(run, folder, merged.finder, truth)) for merged in out]
+    return [
+        merged if merged.finder == OURS else replace(merged, same=on_same_crystals(run, folder, merged, truth, cores))
+        for merged in out
+    ]
+
+
+def on_same_crystals(run: Run, folder: Path, merged: Merged, truth: Path, cores: int) -> dict[str, float]:
+    """R to the truth of a finder's data and of the candidate finder's, both from the crystals alone that both indexed."""
+    names = {"r_truth": merged.finder, "candidate": OURS}
+    both = set.intersection(*(indexed_frames(run, name, merged.offered) for name in names.values()))
+    out = {"crystals": float(len(both))}
+    for key, name in names.items():
+        stream = folder / f"{name}-same.stream"
+        indexed = join(run, name, merged.offered, stream, both)
+        out[key] = _merge(run, name, merged.offered, indexed, stream, truth, cores).r_truth
+        stream.unlink()
+    return out
+
+
+def indexed_frames(run: Run, finder: str, frames: int) -> set[int]:
+    """Frames that a finder's peaks were indexed of."""
+    parts = [part for part in Results(run.folder / finder).read() if part.stop <= frames]
+    return {hit.event for part in parts for hit in part.hits if _counts(hit)}
+
+
+def _counts(hit: Outcome) -> bool:
+    return hit.cell is not None and hit.peaks >= MIN_PEAKS
 
 
 def on_common(run: Run, folder: Path, finder: str, truth: Path) -> dict[str, float]:
@@ -110,8 +142,11 @@ def write_truth(run: Run, path: Path) -> None:
     path.write_text("\n".join([*head, *rows, "End of reflections", ""]), encoding="utf-8")
 
 
-def _join(run: Run, finder: str, frames: int, path: Path) -> int:
-    """Write one stream of the indexed hits of the first frames of a run; returns how many there are."""
+def join(run: Run, finder: str, frames: int, path: Path, events: set[int] | None = None) -> int:
+    """Write one stream of the indexed hits of the first frames of a run; returns how many there are.
+
+    events : these frames alone
+    """
     count, header = 0, ""
     results = Results(run.folder / finder)
     with path.open("w", encoding="utf-8") as out:
@@ -123,7 +158,11 @@ def _join(run: Run, finder: str, frames: int, path: Path) -> int:
                 header = head
                 out.write(header)
             indexed = [hit for hit in part.hits if hit.cell is not None]
-            kept = [chunk for hit, chunk in zip(indexed, chunks, strict=True) if hit.peaks >= MIN_PEAKS]
+            kept = [
+                chunk
+                for hit, chunk in zip(indexed, chunks, strict=True)
+                if _counts(hit) and (events is None or hit.event in events)
+            ]
             out.writelines(CHUNK + chunk for chunk in kept)
             count += len(kept)
     return count
@@ -151,8 +190,15 @@ def _merge(run: Run, finder: str, frames: int, indexed: int, stream: Path, truth
     measured = [int(line.split()[6]) for line in _rows(hkl)]
     return Merged(
         finder, frames, indexed, figure.pairs, len(_rows(truth)), float(np.mean(measured)), **overall,
-        by_shell=shells, process_hkl=second,
+        by_shell=shells, process_hkl=second, profile_radius=stream_median(stream, "profile_radius"),
+        crystal_reflections=stream_median(stream, "num_reflections"),
     )  # fmt: skip
+
+
+def stream_median(stream: Path, name: str) -> float:
+    """Of a number that a stream has for each crystal."""
+    found = re.findall(rf"^{name} = ([-+.\deE]+)", stream.read_text(encoding="utf-8"), re.MULTILINE)
+    return float(np.median([float(text) for text in found] or [np.nan]))
 
 
 def _rows(hkl: Path) -> list[str]:

@@ -129,7 +129,9 @@ def _behind(
     only_theirs = sum(_right(theirs.get(int(n))) and not _right(ours.get(int(n))) for n in both)
     mean = (only_ours - only_theirs) / len(both)
     error = np.sqrt(max(only_ours + only_theirs - len(both) * mean**2, 0)) / len(both)
-    return {"only_ours": only_ours, "only_theirs": only_theirs, "points": float(mean), "error": float(error)}
+    return {
+        "frames": len(both), "only_ours": only_ours, "only_theirs": only_theirs, "points": float(mean), "error": float(error),
+    }  # fmt: skip
 
 
 # The document
@@ -173,8 +175,8 @@ def _cells(row: dict[str, Any], best: tuple[int, int]) -> list[str]:
 
 
 MERGE_HEAD = (
-    "finder", "thresholds", "frames offered", "indexed", "redundancy", "completeness", "Rsplit %", "CC1/2", "CC*",
-    "R to the truth %", "CC to the truth", "R on what the candidate finder has too: its / the candidate finder's", "R, CC of process_hkl",
+    "finder", "thresholds", "frames offered", "indexed", "profile radius (1/nm)", "reflections a crystal", "redundancy", "completeness", "Rsplit %", "CC1/2", "CC*",
+    "R to the truth %", "CC to the truth", "R on what the candidate finder has too: its / the candidate finder's", "R from the crystals that both have: its / the candidate finder's", "R, CC of process_hkl",
 )  # fmt: skip
 
 
@@ -182,11 +184,13 @@ def merge_table(merged: Sequence[dict[str, Any]]) -> list[str]:
     """Merging as Markdown."""
     lines = ["| " + " | ".join(MERGE_HEAD) + " |", "|---|---" + "|---:" * (len(MERGE_HEAD) - 2) + "|"]
     for m in merged:
-        finder, fast, common = FINDERS[m["finder"]], m["process_hkl"], m["common"]
+        finder, fast, common, same = FINDERS[m["finder"]], m["process_hkl"], m["common"], m["same"]
         cells = [
-            finder.name, finder.settings, f"{m['offered']:,}", f"{m['indexed']:,}", f"{m['redundancy']:.1f}",
+            finder.name, finder.settings, f"{m['offered']:,}", f"{m['indexed']:,}",
+            f"{m['profile_radius']:.5f}", f"{m['crystal_reflections']:.0f}", f"{m['redundancy']:.1f}",
             f"{m['reflections'] / m['possible']:.3f}", f"{m['rsplit']:.2f}", f"{m['cc_half']:.4f}", f"{m['cc_star']:.4f}",
             f"{m['r_truth']:.2f}", f"{m['cc_truth']:.4f}", f"{common['r_truth']:.2f} / {common['candidate']:.2f}" if common else "-",
+            f"{same['r_truth']:.2f} / {same['candidate']:.2f}" if same else "-",
             f"{fast['r_truth']:.2f}, {fast['cc_truth']:.4f}",
         ]  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
@@ -226,7 +230,7 @@ def plots(summary: dict[str, Any], stem: Path) -> list[Path]:
                 style = {"lw": 2.2} if m["finder"] == OURS else {"lw": 1, "ls": "--"}
                 name = f"{FINDERS[m['finder']].name}, {FINDERS[m['finder']].settings}"
                 ax.plot(1 / s, m["by_shell"][key], label=name, **style)
-            ax.set(xlabel="1/d, 1/A", ylabel=label)
+            ax.set(xlabel="1/d, 1/A", ylabel=label, ylim=(0, 100))  # of the outermost shells some are beyond all bounds
         axes[0].legend(fontsize=6)
         paths.append(stem.with_name(stem.name + "-merge.svg"))
         figure.savefig(paths[1], metadata={"Date": None})
