@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.cheetah.index import Outcome, Result, Results
+from benchmarks.cheetah.document import readme_table, verdict
+from benchmarks.cheetah.index import CHUNK, Outcome, Result, Results
 from benchmarks.cheetah.loop import Extent, alone, estimate, missing_work
-from benchmarks.cheetah.merge import SHELLS, compare_hkl, on_common, write_truth
+from benchmarks.cheetah.merge import SHELLS, compare_hkl, indexed_frames, join, on_common, stream_median, write_truth
 from benchmarks.cheetah.recipe import Recipe, Run
-from benchmarks.cheetah.table import summarize_run, table
+from benchmarks.cheetah.table import half_of_all, summarize_run, table
 from benchmarks.indexing import CELL, SPACE_GROUP
 from peakrt_lab.truth import write_cell
 
@@ -129,6 +130,7 @@ def test_rows_count_what_came_of_the_hits(run: Run) -> None:
     # Rightly indexed by the candidate finder alone: 2 and 3; by peakfinder8 alone: 0
     behind = rows["pf8"]["behind"]
     assert (behind["only_ours"], behind["only_theirs"]) == (2, 1)
+    assert behind["frames"] == 6
     differences = np.array([-1, 0, 1, 1, 0, 0])
     assert behind["points"] == pytest.approx(differences.mean())
     assert behind["error"] == pytest.approx(differences.std() / np.sqrt(6))
@@ -136,6 +138,39 @@ def test_rows_count_what_came_of_the_hits(run: Run) -> None:
     lines = table({"rows": rows}, {"om": "not run: no Python with OM was given"})
     assert sum("not run" in line for line in lines) == 1
     assert "| 50.00 | 100.00 | **50.00** |" in lines[2]
+
+
+def test_the_readme_has_the_table_of_the_document() -> None:
+    summary = json.loads((ROOT / "docs/benchmark.json").read_text(encoding="utf-8"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    lines = readme_table(summary)
+    assert len(lines) > 4
+    assert "\n".join(lines) in readme
+
+
+def test_a_verdict_asks_for_half_of_the_frames(run: Run) -> None:
+    """A rival that is ahead on one frame, but had no more, does not make the verdict."""
+    Results(run.folder / "om-tuned").write(Result(0, 6, 1.0, 1.0, 1, 1.0, [outcome(2)]), "head\n")
+    rows = summarize_run(run)["rows"]
+    few = {
+        **rows["om-tuned"],
+        "images": 1,
+        "behind": {"frames": 1, "points": -1.0, "error": 0.0, "only_ours": 0, "only_theirs": 1},
+    }
+    summary = {"rows": {**rows, "dials-tuned": few}}
+    assert half_of_all(summary) == 3
+    said = " ".join(verdict(summary))
+    assert "OM 23.8.3, Cheetah (tuned), is" in said
+    assert "DIALS, dispersion extended (defaults), is" not in said
+    assert (
+        "not ahead by two standard errors of: PeakRT, peakfinder8 (defaults), +16.67 +- 28.05 points behind on 6 frames"
+        in said
+    )
+    # Of crystals with 10 to 14 peaks it has none, peakfinder8 has one
+    assert (
+        "Behind, by true peaks with an SNR of at least 4: 10 to 14 such peaks, 0 % of 1 crystals (100 %, PeakRT, peakfinder8"
+        in said
+    )
 
 
 def test_a_longer_run_does_anew_the_block_that_was_cut_short(run: Run) -> None:
@@ -198,6 +233,22 @@ def test_the_job_with_psana_finds_what_v3r3_finds(run_file: Path, small_detector
         np.testing.assert_allclose(found.ss, slab_ss(expected, 128), atol=1e-3)
         np.testing.assert_allclose(found.fs, expected["fs"], atol=1e-3)
         np.testing.assert_allclose(found.intensity, expected["intensity"], rtol=1e-5)
+
+
+def test_a_stream_of_the_crystals_that_two_finders_have(run: Run, tmp_path: Path) -> None:
+    hits = [outcome(0), outcome(1, peaks=14), outcome(2, indexed=False), outcome(3)]  # 14 are no hit
+    chunks = [
+        f"profile_radius = {radius} nm^-1\nnum_reflections = {n}\n" for radius, n in ((0.2, 10), (0.4, 20), (0.3, 40))
+    ]
+    Results(run.folder / "candidate").write(Result(0, 6, 1.0, 1.0, 1, 1.0, hits), CHUNK.join(["head\n", *chunks]))
+    assert indexed_frames(run, "candidate", 6) == {0, 3}
+    assert indexed_frames(run, "candidate", 5) == set()
+    assert join(run, "candidate", 6, tmp_path / "all.stream") == 2
+    assert (tmp_path / "all.stream").read_text() == CHUNK.join(["head\n", chunks[0], chunks[2]])
+    assert stream_median(tmp_path / "all.stream", "profile_radius") == pytest.approx(0.25)
+    assert stream_median(tmp_path / "all.stream", "num_reflections") == 25
+    assert join(run, "candidate", 6, tmp_path / "some.stream", {1, 3, 5}) == 1
+    assert (tmp_path / "some.stream").read_text() == CHUNK.join(["head\n", chunks[2]])
 
 
 @pytest.mark.crystfel
