@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ from peakrt.live.finder_process import FinderProcess
 from peakrt.live.handing import HitSender, ask_state
 from peakrt.live.hits import Beam, Hit, decode, encode, for_indexamajig, live_geometry, make_hit
 from peakrt.live.indexing import check_options, join_parts, part_path
+from peakrt.live.launcher import Indexing
 from peakrt.live.waiting import HitQueue, Numbers
 from peakrt.peaks import PEAK
 from peakrt.stream_file import Chunk, StreamFollower
@@ -691,6 +693,26 @@ def test_the_broker_is_killed(live_run: Path, tmp_path: Path, images: str) -> No
         assert lost
         assert f"{len(lost)} hits are not in the stream" in said
     assert not Path(f"/proc/{master}").exists()
+
+
+def test_an_end_that_a_killed_broker_has_not_read_ends_no_other(
+    live_run: Path, small_detector: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next broker reads it first, and the hits that come after it are handed out all the same."""
+    monkeypatch.setenv("PATH", f"{live_run.parent / 'bin'}:{os.environ['PATH']}")
+    detector = replace(small_detector, adu_per_photon=10.0)
+    options = ["--memory", "64", "--when-full", "block", "--indexers", "1", "--", "--seconds=0.05"]
+    with Indexing(detector, tmp_path / "out.stream", options) as indexing:
+        indexing.wait_until_ready(lambda: False)
+        assert indexing.send(a_hit(1))
+        wait_for(lambda: 1 in indexing.done)
+        os.kill(indexing._process.pid, signal.SIGKILL)
+        wait_for(lambda: indexing.restarts)
+        indexing._sender.end()
+        state = indexing.finish(lambda: False, lambda text: None, lambda: [a_hit(number) for number in (2, 3, 4)])
+        assert indexing.restarts == 1
+    assert numbers(tmp_path / "out.stream") == [1, 2, 3, 4]
+    assert state["done"] == 4
 
 
 def test_a_run_that_is_killed_leaves_what_it_handed_out_indexed(live_run: Path, tmp_path: Path) -> None:

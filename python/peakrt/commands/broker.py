@@ -53,6 +53,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--with-parent", action="store_true", help="end when the standard input ends and all is indexed"
     )
+    parser.add_argument("--number", type=int, default=0, help=argparse.SUPPRESS)  # of brokers that died before it
     add_indexing(parser)
 
 
@@ -84,7 +85,7 @@ def check_indexing(parsed: argparse.Namespace) -> None:
 
 def _broker(parsed: argparse.Namespace) -> int:
     need("peakrt broker", "live", "zmq", "msgpack")
-    from ..live.broker import Broker
+    from ..live.broker import Broker, end_for
     from ..live.waiting import HitQueue
 
     check_indexing(parsed)
@@ -104,7 +105,7 @@ def _broker(parsed: argparse.Namespace) -> int:
         with Broker(
             queue, hits=parsed.hits, status=parsed.status, workers=parsed.workers, stream=parsed.stream,
             indexer=_indexer(parsed), parent=sys.stdin.fileno() if parsed.with_parent else None,
-            ended=lambda: bool(stop),
+            end=end_for(parsed.number), ended=lambda: bool(stop),
         ) as broker:  # fmt: skip
             try:
                 state = broker.run()

@@ -33,6 +33,16 @@ log = logging.getLogger("peakrt")
 
 #: What a finder sends after its last hit.
 END = b"end"
+
+
+def end_for(number: int) -> bytes:
+    """What tells a broker that no more hits come; number : of brokers of the run that died before it.
+
+    Each is told in its own words: what the one before it was told may still be on its way when it starts.
+    """
+    return END if number == 0 else END + str(number).encode()
+
+
 #: What the process that sends the hits writes where it wants no more of them indexed.
 LEAVE = b"leave\n"
 #: A worker's question is "next"; what is longer ends its connection before memory is taken.
@@ -59,6 +69,7 @@ class Broker:
     indexer : how to start indexamajig; None where somebody else does, into the first part of the stream
     parent : descriptor that ends with the process that sends the hits, and gives LEAVE where that wants to wait no longer;
         None where there is no such
+    end : what says that no more hits come (:func:`end_for`)
     ended : asked at every step whether to end at once, without waiting for what is out
     Raises OSError for an address where it cannot listen.
     """
@@ -73,12 +84,13 @@ class Broker:
         workers: str | None = None,
         indexer: Indexer | None = None,
         parent: int | None = None,
+        end: bytes = END,
         ended: Callable[[], bool] = lambda: False,
     ) -> None:
         self.queue, self._stream, self._indexer, self._ended = queue, stream, indexer, ended
         self._folder = None if workers else tempfile.TemporaryDirectory(prefix="peakrt-broker-")
         self.workers = workers or f"ipc://{self._folder.name}/workers"  # type: ignore[union-attr]
-        self._parent, self._orphan_until = parent, 0.0
+        self._parent, self._orphan_until, self._end = parent, 0.0, end
         self._follower = PartsFollower(stream)
         self._idle: dict[bytes, None] = {}  # workers that wait for a hit, the longest first
         self._sockets: dict[int, bytes] = {}  # the worker behind each connection, by its file descriptor
@@ -223,8 +235,8 @@ class Broker:
 
     def _take_hit(self) -> None:
         parts = self._hits.recv_multipart(copy=False)
-        if len(parts) == 1 and bytes(parts[0]) == END:
-            self._has_ended = True
+        if len(parts) == 1 and (said := bytes(parts[0])).startswith(END):
+            self._has_ended |= said == self._end
             return
         try:
             self.queue.add(decode([part.buffer for part in parts]))

@@ -14,7 +14,7 @@ import zmq
 from ..cxi.writer import strongest
 from ..event import Event
 from ..peaks import PeakArray
-from .broker import END
+from .broker import end_for
 from .hits import Beam, Hit, encode, make_hit
 
 log = logging.getLogger("peakrt")
@@ -41,9 +41,9 @@ class HitSender:
         """Hand a hit over; False where nobody wants it."""
         return self._send(encode(hit))
 
-    def end(self) -> None:
-        """Say that no more hits come."""
-        self._send([END])
+    def end(self, number: int = 0) -> None:
+        """Say that no more hits come. number : of brokers that died before the one that is told"""
+        self._send([end_for(number)])
 
     def _send(self, parts: list[Any]) -> bool:
         while self._wanted():

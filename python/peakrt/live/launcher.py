@@ -66,6 +66,8 @@ class Indexing:
         self._hits, self._status = f"ipc://{folder}/hits", f"ipc://{folder}/status"
         self._follower = PartsFollower(stream)
         self.restarts = self._deaths_in_a_row = 0
+        self._told_end = -1  # restarts when the broker was told that no more hits come
+        self._is_left = False
         self.state: dict[str, Any] = {}
         self.has_failed = False  # nothing more is indexed
         self._why = f"indexamajig has not asked for a hit in {_START_S:.0f} s"
@@ -85,7 +87,7 @@ class Indexing:
             before, after = before[:at], before[at:]
         command = [
             sys.executable, "-m", "peakrt.cli", "broker", "--hits", self._hits, "--status", self._status, "--stream",
-            str(self.stream), "-g", str(self._geometry), "--with-parent", *before, *after,
+            str(self.stream), "-g", str(self._geometry), "--with-parent", "--number", str(self.restarts), *before, *after,
         ]  # fmt: skip
         return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
 
@@ -111,7 +113,8 @@ class Indexing:
         while not self._is_over.wait(_LOOK_S):
             if self._process.poll() is not None:
                 if self._process.returncode >= 0:  # it has ended by itself
-                    if self._process.returncode > 0:
+                    in_order = self._is_left or self._told_end == self.restarts
+                    if self._process.returncode > 0 or not in_order:
                         self._fail()
                     break
                 self._restart()
@@ -180,8 +183,9 @@ class Indexing:
                 told = self.restarts
                 for hit in again() if told else ():
                     self.send(hit)
+                self._told_end = told
                 if told == self.restarts:
-                    self._sender.end()
+                    self._sender.end(told)
                 continue
             if leave():
                 self._leave()
@@ -200,6 +204,7 @@ class Indexing:
 
     def _leave(self) -> None:
         """Let the broker end without what waits. It takes no signal for that: a batch system sends one to all processes."""
+        self._is_left = True
         if self._process.stdin is not None:
             with suppress(BrokenPipeError):
                 self._process.stdin.write(LEAVE)
