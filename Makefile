@@ -86,7 +86,7 @@ sanitize:
 # The native and threaded tests on a build of csrc that stops at the first wrong access or undefined operation, and on one
 # that stops at a data race. Leaks are not looked for: Python's own hide all others. Real frames are left out, since their
 # readers run within a limit on address space, which a sanitizer exceeds by its nature.
-SANITIZED := test_components test_v3r3 test_peakfinder8 test_candidate test_writer test_profile_fit
+SANITIZED := test_components test_v3r3 test_peakfinder8 test_candidate test_plans test_writer test_profile_fit
 THREADED := test_components test_candidate test_repeatable test_serve
 SANITIZED_PYTEST = -m pytest -p no:faulthandler -m 'not realdata'
 # libstdc++ comes along, or the sanitizer would not see the exceptions of libraries that are loaded later
