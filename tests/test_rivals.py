@@ -129,6 +129,11 @@ def job_of(run: Run) -> Job:
     return Job(run, run.block(0, 4), scratch, Tools(), Stopwatch())
 
 
+def test_a_block_that_was_left_is_not_taken_for_a_shorter_one(run: Run) -> None:
+    for frames in (4, 2):
+        assert len(Truth(run.block(0, frames))) == frames
+
+
 @pytest.mark.crystfel
 def test_peakfinder9_finds_true_peaks_with_our_options(run: Run) -> None:
     missing = peakfinder9_missing(Tools())

@@ -126,7 +126,7 @@ class Run:
 
     def block(self, start: int, stop: int) -> Path:
         """The file of a block of frames, simulated unless it is there."""
-        return self._frames(self.folder / f"frames-{start:06}.cxi", range(start, stop))
+        return self._frames(self.folder / f"frames-{start:06}-{stop:06}.cxi", range(start, stop))
 
     def tuning(self) -> Path:
         """The file of the frames that thresholds are tuned on: other shots of the same run."""
