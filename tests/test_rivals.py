@@ -22,6 +22,7 @@ from peakrt_geometry import Detector
 from peakrt_lab.compare import compare, truth_sets
 from peakrt_lab.dials import DialsConfig, find_spots
 from peakrt_lab.jungfraujoch import RING, WINDOW, Jungfraujoch, JungfraujochConfig, ring_thresholds, stands_out
+from peakrt_lab.truth import Truth
 from peakrt_lab.tune import search
 
 from .conftest import SMALL_GEOM
