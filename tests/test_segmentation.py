@@ -165,6 +165,7 @@ def test_find_writes_masks_and_segmentation_peaks(run_file: Path, tmp_path: Path
     assert main(["find", str(run_file), *common, "--mask-out", "all", "-o", str(tmp_path / "no.cxi")]) == 1
 
 
+@pytest.mark.timeout(1800)  # it trains teacher and model, which a busy machine takes ten minutes for
 def test_segmentation_training_from_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("torch")
     pytest.importorskip("lightgbm")
