@@ -31,7 +31,7 @@ from peakrt_lab.calibration import calibration_error
 from peakrt_lab.compare import PeakSets, match, near_any, slab_peaks, truth_sets
 from peakrt_lab.crystal import Crystal, make_crystal, random_rotation
 from peakrt_lab.simulate import TRUTH, Response, SimulatedEvent, Simulator
-from peakrt_lab.truth import Truth, write_cell, write_run
+from peakrt_lab.truth import Truth, write_cell, write_reflections, write_run
 
 Floats = npt.NDArray[np.float64]
 GATE = 15  # peaks that make a hit
@@ -133,14 +133,7 @@ def _pattern_sim(
     if not (folder / "crystal.hkl").exists():
         write_geom(simulator.detector.as_slab("/data"), folder / "run.geom")
         write_cell(folder / "crystal.cell", one.cell, one.space_group)
-        lines = [
-            "CrystFEL reflection list version 2.0",
-            "Symmetry: 1",
-            "   h    k    l          I    phase   sigma(I)   nmeas",
-        ]
-        for hkl, value in zip(crystal.hkl, _intensities(crystal, 25.0), strict=True):
-            lines.append("".join(f"{index:4d} " for index in hkl) + f"{value:10.2f} {'-':>8} {1.0:10.2f} {1:7d}")
-        (folder / "crystal.hkl").write_text("\n".join([*lines, "End of reflections", ""]))
+        write_reflections(folder / "crystal.hkl", crystal.hkl, _intensities(crystal, 25.0), "1")
     size = float(np.exp(rng.uniform(*np.log(one.size))))
     turn = rng.standard_normal(4)
     turn /= np.linalg.norm(turn)

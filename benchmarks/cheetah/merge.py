@@ -11,6 +11,7 @@ import numpy as np
 
 from benchmarks.indexing import CELL, SPACE_GROUP
 from peakrt_lab.crystal import make_crystal
+from peakrt_lab.truth import write_reflections
 
 from .finders import FINDERS
 from .index import CHUNK, Outcome, Results
@@ -133,13 +134,7 @@ def write_truth(run: Run, path: Path) -> None:
     mates = np.abs(crystal.hkl)  # 4/mmm: signs do not matter, nor the order of h and k
     mates[:, :2] = -np.sort(-mates[:, :2], axis=1)
     unique, first = np.unique(mates, axis=0, return_index=True)
-    rows = [
-        "{:4} {:4} {:4} {:10.2f} {:>8} {:10.2f} {:7}".format(*hkl, 1e4 * crystal.strength[n], "-", 1.0, 1)
-        for hkl, n in zip(unique, first, strict=True)
-    ]
-    head = ["CrystFEL reflection list version 2.0", f"Symmetry: {POINT_GROUP}"]
-    head += ["   h    k    l          I    phase   sigma(I)   nmeas"]
-    path.write_text("\n".join([*head, *rows, "End of reflections", ""]), encoding="utf-8")
+    write_reflections(path, unique, 1e4 * crystal.strength[first], POINT_GROUP)
 
 
 def join(run: Run, finder: str, frames: int, path: Path, events: set[int] | None = None) -> int:

@@ -94,6 +94,17 @@ def write_run(
     return n
 
 
+def write_reflections(path: Path, hkl: npt.ArrayLike, intensity: npt.ArrayLike, symmetry: str) -> None:
+    """Write a CrystFEL reflection list. hkl : (n, 3); intensity : (n,); symmetry : point group in CrystFEL's words"""
+    rows = [
+        "{:4} {:4} {:4} {:10.2f} {:>8} {:10.2f} {:7}".format(*index, value, "-", 1.0, 1)
+        for index, value in zip(np.asarray(hkl), np.asarray(intensity), strict=True)
+    ]
+    head = ["CrystFEL reflection list version 2.0", f"Symmetry: {symmetry}"]
+    head += ["   h    k    l          I    phase   sigma(I)   nmeas"]
+    path.write_text("\n".join([*head, *rows, "End of reflections", ""]), encoding="utf-8")
+
+
 def write_cell(path: Path, cell: tuple[float, ...], space_group: str) -> None:
     """Write a CrystFEL unit cell file."""
     import gemmi
