@@ -10,16 +10,13 @@ import h5py
 import numpy as np
 
 from peakrt.cxi.columns import DATA, RESULT
+from peakrt_plugin.om import OM_NAMES
 
 from .jobs import MAX_PEAKS, OFFERED_PEAKS, Found, Hit, Job, Options, Tools, plain_geometry, read_hits
 
 #: Of OM's examples for a photon-counting detector, where they do not depend on the detector.
 DEFAULTS = {
     "adc_threshold": 25.0, "minimum_snr": 5.0, "min_pixel_count": 2, "max_pixel_count": 40, "local_bg_radius": 3,
-}  # fmt: skip
-_NAMES = {
-    "adc_threshold": "adc_threshold", "min_snr": "minimum_snr", "min_pixels": "min_pixel_count",
-    "max_pixels": "max_pixel_count", "background_radius": "local_bg_radius",
 }  # fmt: skip
 
 
@@ -32,7 +29,7 @@ def om(job: Job, options: Options) -> Found:
     python = Path(job.tools.om_python or "")
     chosen = DEFAULTS
     if options is not None:
-        chosen = {_NAMES[name]: value for name, value in options.items() if name in _NAMES}
+        chosen = {OM_NAMES[name]: value for name, value in options.items() if name in OM_NAMES}
     parts = _parts(job)
     (job.scratch / "files.txt").write_text("".join(f"{path}\n" for path in parts))
     config = job.scratch / "monitor.yaml"

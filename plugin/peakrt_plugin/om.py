@@ -29,10 +29,8 @@ THRESHOLDS = {
     "max_num_peaks": 2048, "adc_threshold": 0.0, "minimum_snr": 6.0, "min_pixel_count": 2, "max_pixel_count": 100,
     "local_bg_radius": 4, "min_res": 0, "max_res": 100000,
 }  # fmt: skip
-
-
-#: OM's names of the options of peakfinder8.
-_NAMES = {
+#: Options of peakfinder8, and what OM calls them.
+OM_NAMES = {
     "adc_threshold": "adc_threshold", "min_snr": "minimum_snr", "min_pixels": "min_pixel_count",
     "max_pixels": "max_pixel_count", "background_radius": "local_bg_radius",
 }  # fmt: skip
@@ -114,7 +112,7 @@ class Peakfinder8PeakDetection:
             for i in range(self._layout["nasics_y"])
             for j in range(self._layout["nasics_x"])
         ]
-        options = {ours: self._values[om_name] for ours, om_name in _NAMES.items()}
+        options = {ours: self._values[om_name] for ours, om_name in OM_NAMES.items()}
         config = Peakfinder8Config(**options, samples_per_bin=self._samples)
         return Peakfinder8(self._good(), self._radius, config, asics=np.array(asics, np.int32))
 
