@@ -16,6 +16,14 @@ def calibration_error(score: npt.NDArray[np.float32], truth: npt.NDArray[np.bool
     return float(error)
 
 
+def log_loss(
+    probability: npt.NDArray[np.float32], truth: npt.NDArray[np.bool_], weights: npt.NDArray[np.float32]
+) -> float:
+    """Mean negative logarithm of the probability that was given to what is true, to four digits."""
+    p = probability.astype(np.float64).clip(1e-7, 1 - 1e-7)
+    return round(-float(np.average(np.where(truth, np.log(p), np.log(1 - p)), weights=weights)), 4)
+
+
 def platt(logit: npt.NDArray[np.float32], truth: npt.NDArray[np.bool_]) -> tuple[float, float]:
     """Sharpness and bias with which sigmoid(sharpness * logit + bias) is the share of true ones.
 

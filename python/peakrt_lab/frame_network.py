@@ -27,7 +27,7 @@ from peakrt.models.model_file import Model
 from peakrt_geometry import load_detector
 
 from . import recipe
-from .calibration import calibration_error
+from .calibration import calibration_error, log_loss
 from .simulate import RESPONSES, Scene, Simulator
 from .work_folder import commit
 
@@ -241,16 +241,12 @@ def fit(
     network = train(config, data.only(~held_out))
     test = data.only(held_out)
     before = np.asarray(1 / (1 + np.exp(-test.inputs[:, FRAME_INPUTS.index("logit")])), np.float32)
+    after = predict(network, test.inputs)
     scores = {
         "commit": commit(), "config": asdict(config), "recipe": recipe.VERSION, "frames": int(data.frame.max()) + 1,
-        "log_loss_before": _log_loss(before, test), "log_loss": _log_loss(predict(network, test.inputs), test),
+        "log_loss_before": log_loss(before, test.truth, test.weights()),
+        "log_loss": log_loss(after, test.truth, test.weights()),
         "calibration_error_before": round(calibration_error(before, test.truth), 4),
-        "calibration_error": round(calibration_error(predict(network, test.inputs), test.truth), 4),
+        "calibration_error": round(calibration_error(after, test.truth), 4),
     }  # fmt: skip
     return network.weights(), scores
-
-
-def _log_loss(probability: Floats, data: Weighed) -> float:
-    p = probability.astype(np.float64).clip(1e-7, 1 - 1e-7)
-    loss = -np.average(np.where(data.truth, np.log(p), np.log(1 - p)), weights=data.weights())
-    return round(float(loss), 4)
