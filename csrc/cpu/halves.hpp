@@ -3,7 +3,6 @@
 #include <cstddef>
 #include <system_error>
 #include <thread>
-#include <utility>
 
 #ifdef __linux__
 #include <sched.h>

@@ -79,10 +79,10 @@ class Measurement {
   PEAKRT_HD void own_columns(int row, const Other* others, int n_others) {
     int first = -kFar, last = kFar;
     for (int k = 0; k < n_others; ++k) {
-      const int a = others[k].ss, b = others[k].fs, most = a * a + b * b - others[k].earlier - 2 * (row - kFar) * a;
-      if (b > 0) last = smaller(last, down(most, 2 * b));
-      if (b < 0) first = -smaller(-first, down(most, -2 * b));
-      if (b == 0 && most < 0) first = kFar + 1;
+      const int a = others[k].ss, b = others[k].fs, rest = a * a + b * b - others[k].earlier - 2 * (row - kFar) * a;
+      if (b > 0) last = smaller(last, down(rest, 2 * b));
+      if (b < 0) first = -smaller(-first, down(rest, -2 * b));
+      if (b == 0 && rest < 0) first = kFar + 1;
     }
     shared_->first[row] = std::int8_t(smaller(first, kFar + 1) + kFar);
     shared_->last[row] = std::int8_t(-smaller(-last, kFar + 1) + kFar);
@@ -174,7 +174,7 @@ class Measurement {
       Moments moments;
       float top = -1e30f;
       int top_at = 0;
-      for (int j = in [i + kFar] ? -kFar : kFar + 1; j <= kFar; ++j) {
+      for (int j = -kFar; j <= kFar && in[i + kFar]; ++j) {
         if (!(in[i + kFar] >> (j + kFar) & 1)) continue;
         const float v = adu(i, j);
         own[6] += 1;

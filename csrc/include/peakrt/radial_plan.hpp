@@ -18,11 +18,7 @@ namespace peakrt {
 // Neighbouring radial bins side by side, one in each of kLanes vector lanes.
 struct BinGroup {
   std::int64_t first;       // where its pixel indices start in RadialPlan::order
-  std::int32_t full, deep;  // rows in which every lane has a pixel; rows in all
-
-  bool operator==(const BinGroup& other) const {
-    return first == other.first && full == other.full && deep == other.deep;
-  }
+  std::int32_t full, deep;  // first rows, in which every lane has a pixel; rows in all
 };
 
 constexpr int kLanes = 32;  // bins in a group
