@@ -102,11 +102,10 @@ class Programs:
 def crystals(one: ForeignSet, simulator: Simulator, count: int, programs: Programs) -> Iterator[tuple[Floats, Floats]]:
     """Photons of crystals without noise, in units of the program's own (panel, ss, fs), and rows a*, b*, c* in 1/A.
 
-    Raises FileNotFoundError where the program is not known, RuntimeError where it fails.
+    Raises RuntimeError where the program fails.
     """
     program = programs.pattern_sim if one.program == "pattern_sim" else programs.nanobragg
-    if program is None:
-        raise FileNotFoundError(f"these sets need {one.program}: give its path")
+    assert program is not None
     d_min = max(1.6, 1 / (float(simulator.detector.resolution().max()) / 10))
     crystal = make_crystal(one.cell, one.space_group, d_min, SEED)
     with tempfile.TemporaryDirectory(prefix="peakrt-") as name:
@@ -394,8 +393,19 @@ def main() -> None:
     parser.add_argument("-m", "--models", nargs="+", default=["default"], help="candidate models to judge [default]")
     parsed = parser.parse_args()
     if parsed.what == "judge":
+        lacking = [name for name in parsed.sets if not (parsed.folder / f"{name}.cxi").exists()]
+        if lacking:
+            parser.error(
+                f"{parsed.folder} has no set {lacking[0]}: make it with 'simulate', or name others with --sets"
+            )
         judge(parsed.folder, parsed.sets, parsed.models)
         return
+    for option in ("pattern_sim", "nanobragg"):
+        path = getattr(parsed, option)
+        if path is None and any(SETS[name].program == option for name in parsed.sets):
+            parser.error(f"these sets need {option}: give --{option.replace('_', '-')}, or name others with --sets")
+        if path is not None and not Path(path).is_file():
+            parser.error(f"there is no program {path}")
     parsed.folder.mkdir(exist_ok=True)
     programs = Programs(*(path and str(Path(path).resolve()) for path in (parsed.pattern_sim, parsed.nanobragg)))
     for name in parsed.sets:

@@ -125,6 +125,8 @@ def main() -> None:
     parser.add_argument("--em-iterations", type=int, default=20)
     parser.add_argument("--picture", help="draw two patterns of each kind, and nothing else")
     parsed = parser.parse_args()
+    if parsed.em is not None and not parsed.em.with_name("spi_em_run.py").is_file():
+        parser.error(f"there is no spi-em-class beside {parsed.em}: pip install spi-em-class in that environment")
     detector, particles = parse_geom(GEOMETRY, name="pnccd.geom"), Particles()
     measurer, simulator = Measurer(detector, particles.size_nm), Simulator(detector, particles, parsed.seed)
     if parsed.picture is not None:
